@@ -1,0 +1,1 @@
+"""What crosses the wire or the disk boundary between agent, server, trainer and rigs, and nothing else."""
