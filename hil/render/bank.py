@@ -86,10 +86,8 @@ def _shade(radius: Plane, angle: Plane, size: int, *, turned: bool) -> Plane:
     bevel = _step(radius - RING_R, size)
     lobes = np.cos(2 * (angle - LIGHT_ANGLE))  # turned metal shines in two opposite sectors
     fade = np.minimum(radius / 0.12, 1.0)
-    if turned:
-        field = 0.620 + 0.070 * lobes * fade
-    else:
-        field = 0.625 + 0.170 * radius * facing
+    straight = 0.625 + 0.170 * radius * facing
+    field = 0.620 + 0.070 * lobes * fade if turned else straight
     ring = 0.600 + 0.085 * lobes
     slope = 0.560 + 0.240 * facing
     shade = centre * field + (1 - centre) * ((1 - bevel) * ring + bevel * slope)

@@ -1,4 +1,4 @@
-"""Defects: each painter changes the image in place and returns exactly the pixels that it changed."""
+"""Defects: a painter changes the image in place and returns exactly the pixels it changed."""
 
 import math
 from collections.abc import Callable

@@ -18,9 +18,9 @@ DEFECT_STREAM: Final = 1
 def render_part(spec: PartSpec, size: int = 256) -> RenderedPart:
     """Render one watch-case back.
 
-    The same specification and size give the same bytes. The image is uint8 [size, size, 3] RGB under
-    the default light; the mask uint8 [size, size] 0/255 holds exactly the pixels that defects
-    changed. Raises ConfigError for a size out of range.
+    The same specification and size give the same bytes. The image is uint8 [size, size, 3] RGB
+    under the default light; the mask uint8 [size, size] 0/255 holds exactly the pixels that
+    defects changed. Raises ConfigError for a size out of range.
     """
     check_size(size)
     body_rng = np.random.default_rng([spec.seed, spec.number, BODY_STREAM])
