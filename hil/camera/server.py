@@ -1,6 +1,7 @@
 """The camera as a process: both ports, the line, and a clean end."""
 
 import json
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -67,11 +68,24 @@ def _serve(server: CameraHTTPServer) -> threading.Thread:
 
 def run(spec: CameraSpec, host: str, port: int, bench_port: int) -> None:
     """Serve until SIGTERM or SIGINT, having said on stdout, in one JSON line, where."""
-    ended = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
+    told = _end_signals()
     cv2.setNumThreads(1)  # one part is small: splitting it over cores costs more than it gives
     with serving(spec, host, port, bench_port) as ports:
         line = {"event": "listening", "port": ports.port, "bench_port": ports.bench_port}
         typer.echo(json.dumps(line))
-        ended.wait()
+        os.read(told, 1)
+
+
+def _end_signals() -> int:
+    """A file descriptor that becomes readable at SIGTERM or SIGINT.
+
+    Not a handler that sets an Event: it can run while its own thread holds the Event's lock, and
+    then waits for itself. Not `sigwait`: libraries have threads from before, which would take the
+    signal and end the process.
+    """
+    told, tell = os.pipe()
+    os.set_blocking(tell, False)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    signal.set_wakeup_fd(tell, warn_on_full_buffer=False)
+    return told
