@@ -61,7 +61,7 @@ class Camera:
         self._clock = LineClock(spec.rate_hz, time.monotonic())
         self._wake = threading.Condition()
         self._truths: list[Truth] = []  # of trigger 1, 2, ...
-        self._triggers = self._late = 0
+        self._triggers = self._late = self._defective = 0
         self._paused = self._stopping = False
         self._thread = threading.Thread(target=self._run, name="line", daemon=True)
 
@@ -135,7 +135,7 @@ class Camera:
             return {
                 "triggers": self._triggers,
                 "frames": len(self._truths),
-                "defective": sum(truth.defective for truth in self._truths),
+                "defective": self._defective,
                 "late": self._late,
                 "oldest": oldest,
                 "newest": newest,
@@ -153,6 +153,7 @@ class Camera:
             frame = expose(part.image, settings, rng, self.spec.seed)
             with self._wake:  # truth first: whoever has seen a frame can ask what it shows
                 self._truths.append(part.truth)
+                self._defective += part.truth.defective
             self.frames.put(Frame(number, encode_png(frame), captured))
 
     def _await_trigger(self) -> tuple[int, CameraSettings] | None:

@@ -51,7 +51,7 @@ class PartSpec:
             )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Defect:
     """One defect: kind, bounding box (x, y, width, height) and area, in pixels of the image."""
 
@@ -60,7 +60,7 @@ class Defect:
     area_px: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Truth:
     """What is true about a part; `defects` come largest first."""
 
