@@ -17,7 +17,7 @@ IMAGE_THRESHOLD = 2
 """Signatures on the image repository's targets: the pipeline's and a human approver's."""
 
 SIGNED_FIELD = "loupe"
-"""Key of our own fields beside TUF's in a signed `targets`."""
+"""Key of our own fields beside TUF's in a signed `targets` or `timestamp`."""
 
 
 class Custom(BaseModel):
@@ -75,6 +75,13 @@ class DirectorFields(Custom):
     """Fields of our own in the director's signed targets."""
 
     device: DeviceName
+
+
+class TimestampFields(Custom):
+    """Fields of our own in a signed timestamp: whole seconds, as canonical JSON has no fractions."""
+
+    issued_s: int = Field(ge=0)
+    """When it was signed, in seconds since 1970: what a device without a clock may rely on."""
 
 
 def target_name(line: str, digest: str) -> str:
