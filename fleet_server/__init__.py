@@ -1,0 +1,1 @@
+"""The server: registry, releases, rollouts, drift, labels, training runs, API and console."""
