@@ -48,14 +48,14 @@ def test_unknown_fields_survive_a_round_trip(extra: dict[str, object]) -> None:
 
 @given(st.integers(1, 10**9), st.dictionaries(st.text(max_size=5), st.integers(), max_size=3))
 def test_a_record_round_trips(number: int, body: dict[str, int]) -> None:
-    record = Record(number=number, through=number, body=body, **STAMP)  # type: ignore[arg-type]
+    record = Record(number=number, through=number, body=body, **STAMP)
     envelope = Envelope(device="d", spool_id="s", stream=Stream.EVENTS, records=[record])
     assert Envelope.decode(envelope.encode()) == envelope
 
 
 def test_a_gap_spans_its_numbers() -> None:
     gap = Gap(records=4, reason="spool full")
-    record = Record(number=3, through=6, gap=gap, **STAMP)  # type: ignore[arg-type]
+    record = Record(number=3, through=6, gap=gap, **STAMP)
     assert record.through == 6
 
 
