@@ -1,0 +1,1 @@
+"""The database: engine, sessions, the one list of models, migrations."""

@@ -1,0 +1,1 @@
+"""Samples, their labels, and the dataset versions that are made of them."""

@@ -1,0 +1,1 @@
+"""The MQTT side: dispatch, group commits, acknowledgements, samples in blocks."""

@@ -1,0 +1,1 @@
+"""Training runs: a durable queue, leased by workers over HTTP."""

@@ -1,0 +1,34 @@
+"""What every part of the server works with, made once at its start."""
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from fleet_contract.clock import Clock, SystemClock
+from fleet_server.bus import Bus
+from fleet_server.config import ServerConfig
+from fleet_server.db.engine import Database
+from fleet_server.link.publisher import Publisher
+from fleet_server.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Handed to routers as `request.app.state.services`, to controllers as an argument."""
+
+    config: ServerConfig
+    database: Database
+    store: Store
+    publisher: Publisher
+    bus: Bus = field(default_factory=Bus)
+    clock: Clock = field(default_factory=SystemClock)
+
+
+def _services(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
+ServicesDep = Annotated[Services, Depends(_services)]
+"""Parameter type of routes: `def route(services: ServicesDep)`."""

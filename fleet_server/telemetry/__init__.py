@@ -1,0 +1,1 @@
+"""What devices send up: windows, verdicts, events; stored once, whatever comes twice."""
