@@ -1,0 +1,1 @@
+"""Pages for the people of a factory: server-rendered, live by server-sent events."""
