@@ -1,0 +1,1 @@
+"""Releases: bundles with their approvals, from a submitted archive to a published target."""
