@@ -33,6 +33,8 @@ class CameraSpec:
     buffer: int = 128
     size: int = 256
     parts: int | None = None
+    paused: bool = False
+    """Whether the line stands still until it is told to go."""
 
     def __post_init__(self) -> None:
         check_rate("defect rate", self.defect_rate)
@@ -62,7 +64,7 @@ class Camera:
         self._wake = threading.Condition()
         self._truths: list[Truth] = []  # of trigger 1, 2, ...
         self._triggers = self._late = self._defective = 0
-        self._paused = self._stopping = False
+        self._paused, self._stopping = spec.paused, False
         self._thread = threading.Thread(target=self._run, name="line", daemon=True)
 
     def start(self) -> None:

@@ -20,9 +20,10 @@ def camera(
     buffer: Annotated[int, typer.Option(help="Frames kept.")] = 128,
     size: Annotated[int, typer.Option(help="Side of the image in pixels.")] = 256,
     parts: Annotated[str, typer.Option(help="How many parts come, or unlimited.")] = "unlimited",
+    paused: Annotated[bool, typer.Option("--paused", help="Stand still until resumed.")] = False,
 ) -> None:
     """Run a simulated line camera until it is told to end."""
-    spec = CameraSpec(camera_id, seed, rate, defect_rate, buffer, size, _count(parts))
+    spec = CameraSpec(camera_id, seed, rate, defect_rate, buffer, size, _count(parts), paused)
     run(spec, host, port, bench_port)
 
 
