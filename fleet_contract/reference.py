@@ -106,7 +106,8 @@ def _type(schema: dict[str, Any]) -> str:
     if schema.get("type") == "array":
         return f"list of {_type(schema.get('items', {}))}"
     if schema.get("type") == "object":
-        return f"map to {_type(schema.get('additionalProperties') or {})}"
+        values = schema.get("additionalProperties")
+        return f"map to {_type(values) if isinstance(values, dict) else 'any'}"
     return str(schema.get("type", "any")) + _bounds(schema)
 
 
