@@ -1,0 +1,1 @@
+"""Hardware profiles: one validated file a board, and what is rendered from it."""
