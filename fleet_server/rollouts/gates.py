@@ -1,0 +1,351 @@
+"""Gates: a stage's measured numbers in, promote, hold or roll back out. No IO.
+
+No data is `hold`, never success or failure. Each verdict carries the numbers that it was made on.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from fleet_server.rollouts.plan import Stage, Watched
+from fleet_server.rollouts.statistics import (
+    Bin,
+    rate_ratio_evidence,
+    review_evidence,
+    share_bounds,
+    welch_below,
+)
+
+Decision = Literal["promote", "hold", "roll_back"]
+FULL_TEST_DEVICES = 4
+"""Devices an arm from which the canary's promotion test works; fewer make it `guard_only`."""
+REVIEW_E = 20.0
+"""E-value at which reviewed disagreements decide for the challenger."""
+_MIN_HISTORY_PARTS = 50
+_MIN_HISTORY_EVENTS = 30
+_HISTORY_Z = 2.0
+"""Standard errors of the earlier rates' ratio that are granted to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A gate's judgement."""
+
+    decision: Decision
+    text: str
+    numbers: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A device of the rollout that failed, or fell silent."""
+
+    device: str
+    kind: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What every gate looks at first."""
+
+    devices: tuple[str, ...]
+    """Of the stage."""
+    ready: tuple[str, ...]
+    """Those that run the bundle in the stage's slot."""
+    failures: tuple[Failure, ...]
+    elapsed_s: float
+    """Since the stage began."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Parts that one bundle judged on one device, and how they ended."""
+
+    parts: int = 0
+    rejects: int = 0
+    no_decision: int = 0
+    late: int = 0
+    faults: int = 0
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(
+            self.parts + other.parts,
+            self.rejects + other.rejects,
+            self.no_decision + other.no_decision,
+            self.late + other.late,
+            self.faults + other.faults,
+        )
+
+    def of(self, event: Watched) -> int:
+        """Events of one kind."""
+        kinds: dict[Watched, int] = {
+            "rejects": self.rejects,
+            "fewer_rejects": self.rejects,
+            "faults": self.faults,
+            "late": self.late,
+            "no_decision": self.no_decision,
+        }
+        return kinds[event]
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """Shadow counts of one device."""
+
+    pairs: int = 0
+    disagreements: int = 0
+    faults: int = 0
+    late: int = 0
+    shed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ArmDevice:
+    """One device of a canary's arm: its earlier counts, and those since the stage began, in bins."""
+
+    device: str
+    before: Counts
+    bins: tuple[Counts, ...]
+
+    @property
+    def total(self) -> Counts:
+        """Since the stage began."""
+        return sum(self.bins, Counts())
+
+
+def failures_gate(stage: Stage, progress: Progress) -> Verdict | None:
+    """Rolls back where more devices failed than the stage allows."""
+    if len(progress.failures) <= stage.max_failures:
+        return None
+    told = "; ".join(f"{f.device}: {f.kind} ({f.reason})" for f in progress.failures[:5])
+    return Verdict(
+        "roll_back",
+        f"{len(progress.failures)} of {len(progress.devices)} devices failed, "
+        f"{stage.max_failures} may: {told}",
+        {"failed": [f.device for f in progress.failures], "max_failures": stage.max_failures},
+    )
+
+
+def _wanted_devices(stage: Stage, progress: Progress) -> int:
+    if stage.min_devices is not None:
+        return stage.min_devices
+    return max(1, len(progress.devices) - len(progress.failures))
+
+
+def _missing(stage: Stage, progress: Progress, judged: dict[str, int]) -> list[str]:
+    """What a promotion still waits for."""
+    missing = []
+    wanted = _wanted_devices(stage, progress)
+    enough = sum(parts >= stage.min_parts_each for parts in judged.values())
+    if enough < wanted:
+        missing.append(
+            f"{enough} of {wanted} devices with at least {stage.min_parts_each} judged parts"
+        )
+    total = sum(judged.values())
+    if total < stage.min_parts:
+        missing.append(f"{total} of {stage.min_parts} parts")
+    return missing
+
+
+def _undecided(stage: Stage, progress: Progress, text: str, numbers: dict[str, Any]) -> Verdict:
+    if progress.elapsed_s < stage.horizon_s or stage.inconclusive == "pause":
+        return Verdict("hold", text, numbers)
+    return Verdict("roll_back", f"inconclusive at the horizon: {text}", numbers)
+
+
+def all_gate(stage: Stage, progress: Progress, judged: dict[str, int]) -> Verdict:
+    """The last stage: done when every device that did not fail runs the bundle for good."""
+    failed = failures_gate(stage, progress)
+    if failed:
+        return failed
+    waiting = sorted(
+        set(progress.devices) - set(progress.ready) - {f.device for f in progress.failures}
+    )
+    numbers = {
+        "ready": list(progress.ready), "waiting": waiting, "judged": judged,
+        "failed": [f.device for f in progress.failures],
+    }  # fmt: skip
+    if waiting:
+        return Verdict("hold", f"waiting for {', '.join(waiting)}", numbers)
+    total = sum(judged.values())
+    if total < stage.min_parts:
+        return Verdict("hold", f"waiting: {total} of {stage.min_parts} parts", numbers)
+    return Verdict("promote", f"{len(progress.ready)} devices run the bundle", numbers)
+
+
+def shadow_gate(
+    stage: Stage, progress: Progress, pairs: dict[str, Pairs], reviewed: tuple[int, int]
+) -> Verdict:
+    """Shadow: both judged the same frames, and only parts on which they disagree carry information.
+
+    `reviewed`: (challenger right, champion right) over disagreements that a person labelled. Enough
+    evidence from people goes before the bare rate, in both directions.
+    """
+    failed = failures_gate(stage, progress)
+    if failed:
+        return failed
+    total = sum(p.pairs for p in pairs.values())
+    disagreements = sum(p.disagreements for p in pairs.values())
+    faults, late = (sum(getattr(p, n) for p in pairs.values()) for n in ("faults", "late"))
+    low, high = share_bounds(disagreements, total, stage.alpha)
+    late_low, _ = share_bounds(late, max(total, late), stage.alpha)
+    better, worse = (
+        math.exp(min(review_evidence(*counts), 700.0)) for counts in (reviewed, reviewed[::-1])
+    )
+    numbers: dict[str, Any] = {
+        "pairs": total, "disagreements": disagreements, "rate_low": low, "rate_high": high,
+        "max_disagreement": stage.max_disagreement, "faults": faults, "late": late,
+        "shed": sum(p.shed for p in pairs.values()),
+        "challenger_right": reviewed[0], "champion_right": reviewed[1],
+        "e_challenger_better": better, "e_champion_better": worse,
+        "devices": {name: [p.pairs, p.disagreements] for name, p in sorted(pairs.items())},
+    }  # fmt: skip
+    if faults > stage.max_faults:
+        return Verdict("roll_back", f"the candidate's runtime failed on {faults} parts", numbers)
+    if late_low > stage.max_late:
+        return Verdict("roll_back", f"the candidate is late on {late} of {total} parts", numbers)
+    if worse >= 1 / stage.alpha:
+        text = f"people found the champion right on {reviewed[1]} of {sum(reviewed)} disagreements"
+        return Verdict("roll_back", text, numbers)
+    missing = _missing(stage, progress, {name: p.pairs for name, p in pairs.items()})
+    if missing:
+        return _undecided(stage, progress, f"waiting: {', '.join(missing)}", numbers)
+    if better >= REVIEW_E:
+        text = (
+            f"people found the challenger right on {reviewed[0]} of {sum(reviewed)} disagreements"
+        )
+        return Verdict("promote", text, numbers)
+    if high <= stage.max_disagreement:
+        text = f"they disagree on {disagreements} of {total} parts, at most {high:.0%} in truth"
+        return Verdict("promote", text, numbers)
+    text = (
+        f"they disagree on {disagreements} of {total} parts ({low:.0%} to {high:.0%}, "
+        f"{stage.max_disagreement:.0%} allowed); labels of disagreements would decide"
+    )
+    return _undecided(stage, progress, text, numbers)
+
+
+def canary_gate(
+    stage: Stage, progress: Progress, canary: Sequence[ArmDevice], control: Sequence[ArmDevice]
+) -> Verdict:
+    """Canary: rates of events on the canary's devices against the champion's on the others.
+
+    Without a control arm the canary's own earlier counts are its control.
+    """
+    failed = failures_gate(stage, progress)
+    if failed:
+        return failed
+    evidence = {event: _evidence(event, stage, canary, control) for event in stage.watch}
+    total = sum((d.total for d in canary), Counts())
+    against = sum((d.total for d in control), Counts())
+    full = min(len(canary), len(control)) >= FULL_TEST_DEVICES
+    numbers: dict[str, Any] = {
+        "guard_only": not full, "rate_ratio": stage.rate_ratio,
+        "canary_parts": total.parts, "control_parts": against.parts,
+        "canary": {event: total.of(event) for event in stage.watch},
+        "control": {event: against.of(event) for event in stage.watch},
+        "ln_e": evidence, "ln_e_limit": math.log(len(stage.watch) / stage.alpha),
+    }  # fmt: skip
+    # The error is shared out over the watched kinds (Bonferroni).
+    for event, value in evidence.items():
+        if value >= math.log(len(stage.watch) / stage.alpha):
+            text = (
+                f"{event.replace('_', ' ')}: {total.of(event)} in {total.parts} parts on the "
+                f"canary, {against.of(event)} in {against.parts} on the others"
+            )
+            return Verdict("roll_back", text, numbers)
+    missing = _missing(stage, progress, {d.device: d.total.parts for d in canary})
+    if missing:
+        return _undecided(stage, progress, f"waiting: {', '.join(missing)}", numbers)
+    if not full:
+        return Verdict(
+            "promote",
+            f"guard_only: fewer than {FULL_TEST_DEVICES} devices an arm, so no test of equality; "
+            f"{total.parts} parts without a sign of harm",
+            numbers,
+        )
+    return _promotion_test(stage, progress, canary, control, numbers)
+
+
+def _promotion_test(
+    stage: Stage,
+    progress: Progress,
+    canary: Sequence[ArmDevice],
+    control: Sequence[ArmDevice],
+    numbers: dict[str, Any],
+) -> Verdict:
+    """The device-level test, at `looks` fixed times until the horizon, each at alpha / looks."""
+    span = stage.horizon_s / stage.looks
+    look = min(int(progress.elapsed_s / span), stage.looks)
+    if look == 0:
+        return Verdict("hold", f"first look at {span:.0f} s", numbers)
+    bins = int(look * span / stage.look_every_s)
+    p = welch_below(
+        [_log_change(d, bins) for d in canary],
+        [_log_change(d, bins) for d in control],
+        math.log(stage.margin),
+    )
+    numbers = {**numbers, "look": look, "p": p, "p_limit": stage.alpha / stage.looks}
+    if p <= stage.alpha / stage.looks:
+        text = f"a reject rate {stage.margin} times the others' is ruled out (p = {p:.2g})"
+        return Verdict("promote", text, numbers)
+    text = f"look {look} of {stage.looks}: p = {p:.2g}, {stage.alpha / stage.looks:.2g} needed"
+    return _undecided(stage, progress, text, numbers)
+
+
+def _log_change(device: ArmDevice, bins: int) -> float:
+    after = sum(device.bins[:bins], Counts())
+    return math.log((after.rejects + 0.5) / (after.parts + 1)) - math.log(
+        (device.before.rejects + 0.5) / (device.before.parts + 1)
+    )
+
+
+def _evidence(
+    event: Watched, stage: Stage, canary: Sequence[ArmDevice], control: Sequence[ArmDevice]
+) -> float:
+    """ln E against "the canary's rate is at most `rate_ratio` times what was to be expected".
+
+    Expected is each device's own earlier rate where both arms had enough events before; those rates
+    are estimates, so the ratio is widened by their uncertainty. Else devices are taken as alike.
+    """
+    if not control:
+        return rate_ratio_evidence([_own_history(event, canary)], stage.rate_ratio)
+    arms = (control, canary) if event == "fewer_rejects" else (canary, control)
+    earlier = [sum(d.before.of(event) for d in arm) for arm in arms]
+    known = all(d.before.parts >= _MIN_HISTORY_PARTS for d in (*canary, *control))
+    own = known and min(earlier) >= _MIN_HISTORY_EVENTS
+    ratio = stage.rate_ratio
+    if own:
+        ratio *= math.exp(_HISTORY_Z * math.sqrt(sum(1 / events for events in earlier)))
+    rates = {
+        d.device: (d.before.of(event) + 0.5) / (d.before.parts + 1) if own else 1.0
+        for d in (*canary, *control)
+    }
+    count = max((len(d.bins) for d in (*canary, *control)), default=0)
+    bins = []
+    for index in range(count):
+        (x_c, m_c), (x_0, m_0) = (_side(event, arm, index, rates) for arm in arms)
+        bins.append(Bin(x_c, x_0, m_c, m_0))
+    return rate_ratio_evidence(bins, ratio)
+
+
+def _side(
+    event: Watched, arm: Sequence[ArmDevice], index: int, rates: dict[str, float]
+) -> tuple[int, float]:
+    inside = [(d, d.bins[index]) for d in arm if index < len(d.bins)]
+    return (
+        sum(counts.of(event) for _, counts in inside),
+        sum(rates[d.device] * counts.parts for d, counts in inside),
+    )
+
+
+def _own_history(event: Watched, canary: Sequence[ArmDevice]) -> Bin:
+    now, before = (
+        sum((d.total for d in canary), Counts()),
+        sum((d.before for d in canary), Counts()),
+    )
+    if event == "fewer_rejects":
+        now, before = before, now
+    return Bin(now.of(event), before.of(event), float(now.parts), float(before.parts))
