@@ -4,7 +4,6 @@ Who connects is known by certificate alone: its common name is the user name and
 nobody takes over another's session. See mosquitto.conf(5).
 """
 
-import getpass
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -42,7 +41,7 @@ def render_acl(consumers: Iterable[str] = ()) -> str:
     return "\n".join(lines) + "\n"
 
 
-def render_config(folder: Path, pki: Path, *, port: int, host: str, user: str) -> str:
+def render_config(folder: Path, pki: Path, *, port: int, host: str) -> str:
     """`mosquitto.conf` for a broker whose files lie in `folder`; every path in it is absolute."""
     settings: list[tuple[str, object]] = [
         ("listener", f"{port} {host}"),
@@ -65,8 +64,9 @@ def render_config(folder: Path, pki: Path, *, port: int, host: str, user: str) -
         ("max_queued_bytes", 256 * _MIB),
         ("max_inflight_messages", 100),
         ("persistent_client_expiration", "30d"),
-        # Started as root, mosquitto would become another user, who cannot read the keys.
-        ("user", user),
+        # Started as root, mosquitto would become a user who cannot read the keys; started as
+        # anybody else it does not look at this.
+        ("user", "root"),
         ("log_dest", "stderr"),
         ("log_type", "error"),
         ("log_type", "warning"),
@@ -98,7 +98,7 @@ def prepare_broker(
     create_ca(pki)
     if not (pki / "broker.key").exists():
         issue(pki, "broker", Kind.BROKER).save(pki / "broker.crt", pki / "broker.key")
-    config = render_config(folder, pki, port=port, host=host, user=getpass.getuser())
+    config = render_config(folder, pki, port=port, host=host)
     write_private(folder / ACL, render_acl(consumers).encode(), replace=True)
     write_private(folder / CONFIG, config.encode(), replace=True)
     return folder / CONFIG
