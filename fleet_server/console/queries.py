@@ -3,10 +3,14 @@
 from dataclasses import dataclass, field
 
 from sqlalchemy import func
+from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
 from fleet_server.console.show import Counts
-from fleet_server.drift.models import Baseline, DriftState, Incident
+from fleet_server.drift.models import DriftState, Incident
+from fleet_server.labels.models import Sample
+from fleet_server.releases.models import Release
+from fleet_server.rollouts.models import GateDecision, Rollout, RolloutDevice
 from fleet_server.telemetry.models import EventRow, PartsRow, WindowRow
 
 
@@ -24,8 +28,8 @@ class Tally:
 
 def tallies(session: Session) -> dict[str, Tally]:
     """Per device; several cameras of one device add up."""
-    query = select(
-        PartsRow.device,
+    query = select_columns(
+        col(PartsRow.device),
         func.sum(col(PartsRow.accept)),
         func.sum(col(PartsRow.reject)),
         func.sum(col(PartsRow.no_decision)),
@@ -34,7 +38,8 @@ def tallies(session: Session) -> dict[str, Tally]:
         func.max(col(PartsRow.received_at)),
     ).group_by(col(PartsRow.device), col(PartsRow.line), col(PartsRow.camera))
     found: dict[str, Tally] = {}
-    for device, accept, reject, undecided, first, last, received in session.exec(query):  # type: ignore[call-overload]
+    for row in session.connection().execute(query):
+        device, accept, reject, undecided, first, last, received = row.tuple()
         counts = Counts(accept, reject, undecided)
         missing = max(0, last - first + 1 - counts.parts)
         found[device] = _sum(found.get(device), Tally(counts, first, last, missing, received))
@@ -71,12 +76,6 @@ def recent_events(session: Session, count: int, device: str | None = None) -> li
     return list(session.exec(query.where(EventRow.device == device) if device else query))
 
 
-def baselines(session: Session, device: str | None = None) -> list[Baseline]:
-    """The newest first."""
-    query = select(Baseline).order_by(col(Baseline.id).desc())
-    return list(session.exec(query.where(Baseline.device == device) if device else query))
-
-
 def drift_states(session: Session) -> list[DriftState]:
     """What is carried from window to window, by device and camera."""
     return list(session.exec(select(DriftState).order_by(col(DriftState.device))))
@@ -87,4 +86,57 @@ def incidents(session: Session, count: int = 50) -> list[Incident]:
     query = select(Incident).order_by(
         (col(Incident.state) == "closed"), col(Incident.id).desc()
     ).limit(count)  # fmt: skip
+    return list(session.exec(query))
+
+
+@dataclass(frozen=True, slots=True)
+class SampleGroup:
+    """How many samples of one reason and incident there are."""
+
+    why: str
+    incident: int | None
+    total: int
+    labelled: int
+
+
+def sample_groups(session: Session) -> list[SampleGroup]:
+    """Samples counted by why they were sent, and for which incident."""
+    key = col(Sample.why), col(Sample.incident)
+    query = select(*key, func.count(), func.count(col(Sample.label))).group_by(*key)
+    return [SampleGroup(*row) for row in session.exec(query)]
+
+
+def releases(session: Session) -> list[Release]:
+    """The newest first."""
+    return list(session.exec(select(Release).order_by(col(Release.created_at).desc())))
+
+
+def rollouts(session: Session, digest: str | None = None) -> list[Rollout]:
+    """The newest first; with a digest: those of that release."""
+    query = select(Rollout).order_by(col(Rollout.id).desc())
+    return list(session.exec(query.where(Rollout.digest == digest) if digest else query))
+
+
+def decisions(session: Session, rollout: int, count: int) -> list[GateDecision]:
+    """The newest first."""
+    query = select(GateDecision).where(GateDecision.rollout == rollout)
+    return list(session.exec(query.order_by(col(GateDecision.id).desc()).limit(count)))
+
+
+def rollout_devices(session: Session, rollout: int) -> list[RolloutDevice]:
+    """By name."""
+    query = select(RolloutDevice).where(RolloutDevice.rollout == rollout)
+    return list(session.exec(query.order_by(col(RolloutDevice.device))))
+
+
+def update_steps(session: Session, rollout: Rollout, count: int) -> list[EventRow]:
+    """The last update steps that devices reported for this rollout, the newest first."""
+    query = (
+        select(EventRow)
+        .where(
+            EventRow.kind == "update", col(EventRow.data)["rollout"].as_string() == str(rollout.id)
+        )
+        .order_by(col(EventRow.id).desc())
+        .limit(count)
+    )
     return list(session.exec(query))

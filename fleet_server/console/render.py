@@ -53,7 +53,7 @@ def environment() -> Environment:
     )
     for function in (
         show.ago, show.absolute, show.span, show.short, show.percent,
-        show.size, show.number, show.words,
+        show.size, show.number, show.plain,
     ):  # fmt: skip
         made.filters[function.__name__] = function
     made.globals["spark_path"] = show.spark_path

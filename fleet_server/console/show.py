@@ -145,7 +145,7 @@ def number(value: float | str | bool | None) -> str:
     return f"{value:.4g}"
 
 
-def words(name: str) -> str:
+def plain(name: str) -> str:
     """A name of the contract as words: `rolled_back` is `rolled back`."""
     return name.replace("_", " ")
 

@@ -3,10 +3,23 @@
 from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 
-from fleet_server.console import audit, live
+from fleet_server.console import (
+    audit,
+    drift,
+    live,
+    overview,
+    releases,
+    review,
+    rollouts,
+    runs,
+    stations,
+)
 from fleet_server.console.render import STATIC
 
-ROUTERS = (audit.router, live.router)
+ROUTERS = tuple(
+    room.router
+    for room in (overview, stations, drift, review, runs, releases, rollouts, audit, live)
+)
 
 
 def install(app: FastAPI) -> None:

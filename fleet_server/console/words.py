@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from fleet_server.console.show import Badge, Tone, number, words
+from fleet_server.console.show import Badge, Tone, number, plain
 
 _UPDATE: Mapping[str, Tone] = {
     "fetching": "info", "verified": "info", "staged": "info", "self_test": "info",
@@ -80,44 +80,44 @@ PLAYBOOK = ("open", "sampling", "labelling", "training", "trained", "closed")
 
 def update(state: str) -> Badge:
     """State of an update on a device."""
-    return Badge(words(state), _UPDATE.get(state, "idle"))
+    return Badge(plain(state), _UPDATE.get(state, "idle"))
 
 
 def incident(state: str) -> Badge:
     """State of an incident."""
-    return Badge(words(state), _INCIDENT.get(state, "idle"))
+    return Badge(plain(state), _INCIDENT.get(state, "idle"))
 
 
 def run(state: str, *, cancelling: bool = False) -> Badge:
     """State of a training run; a leased one is running."""
     if cancelling and state == "leased":
         return Badge("being cancelled", "warn")
-    return Badge("running" if state == "leased" else words(state), _RUN.get(state, "idle"))
+    return Badge("running" if state == "leased" else plain(state), _RUN.get(state, "idle"))
 
 
 def rollout(state: str) -> Badge:
     """State of a rollout."""
-    return Badge(words(state), _ROLLOUT.get(state, "idle"))
+    return Badge(plain(state), _ROLLOUT.get(state, "idle"))
 
 
 def release(state: str) -> Badge:
     """State of a release."""
-    return Badge(words(state), _RELEASE.get(state, "idle"))
+    return Badge(plain(state), _RELEASE.get(state, "idle"))
 
 
 def verdict(name: str) -> Badge:
     """A verdict."""
-    return Badge(words(name), _VERDICT.get(name, "idle"))
+    return Badge(plain(name), _VERDICT.get(name, "idle"))
 
 
 def decision(name: str) -> Badge:
     """What a gate decided."""
-    return Badge(words(name), _DECISION.get(name, "idle"))
+    return Badge(plain(name), _DECISION.get(name, "idle"))
 
 
 def baseline(state: str) -> Badge:
     """State of a baseline."""
-    return Badge(words(state), _BASELINE.get(state, "idle"))
+    return Badge(plain(state), _BASELINE.get(state, "idle"))
 
 
 def event(kind: str, severity: str, data: Mapping[str, Any]) -> Badge:
@@ -125,7 +125,7 @@ def event(kind: str, severity: str, data: Mapping[str, Any]) -> Badge:
     state = data.get("state")
     if kind == "update" and isinstance(state, str):
         return update(state)
-    return Badge(words(kind), _SEVERITY.get(severity, "info"))
+    return Badge(plain(kind), _SEVERITY.get(severity, "info"))
 
 
 def link(online: bool) -> Badge:
@@ -138,14 +138,14 @@ def feature(name: str) -> str:
     if name.startswith("cell_") and name[5:].isdigit():
         row, column = divmod(int(name[5:]), 8)
         return f"cell in row {row + 1}, column {column + 1}"
-    return FEATURES.get(name, words(name))
+    return FEATURES.get(name, plain(name))
 
 
 def flatten(content: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     """A JSON object as (name, value) in words; objects inside are walked, lists are joined."""
     rows: list[tuple[str, str]] = []
     for key, value in content.items():
-        name = f"{prefix}{words(str(key))}"
+        name = f"{prefix}{plain(str(key))}"
         if isinstance(value, Mapping):
             rows += flatten(value, f"{name}, ")
         elif isinstance(value, list | tuple):
