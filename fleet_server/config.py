@@ -1,6 +1,5 @@
 """The server's configuration: `server.toml` in its folder, one frozen table, units in the text."""
 
-import ipaddress
 import tomllib
 from pathlib import Path
 
@@ -104,14 +103,10 @@ def read_config(folder: Path) -> ServerConfig:
 
 def check_host(host: str) -> None:
     """Raises ConfigError for anything but this machine: the API has no accounts in this version."""
-    try:
-        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
+    if host not in ("127.0.0.1", "localhost"):
         raise ConfigError(
             "the server binds to this machine only",
-            expected="127.0.0.1, ::1 or localhost as http.host",
+            expected="127.0.0.1 or localhost as http.host",
             found=host,
             remedy="There are no user accounts in this version; reach it from elsewhere by an SSH "
             "tunnel or a proxy that asks who is there.",

@@ -1,5 +1,6 @@
 """What every part of the server works with, made once at its start."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -11,9 +12,10 @@ from fleet_server.config import ServerConfig
 from fleet_server.db.engine import Database
 from fleet_server.link.publisher import Publisher
 from fleet_server.store import Store
+from fleet_server.trust.setup import TrustRepositories
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
     """Handed to routers as `request.app.state.services`, to controllers as an argument."""
 
@@ -21,8 +23,11 @@ class Services:
     database: Database
     store: Store
     publisher: Publisher
+    trust: TrustRepositories
     bus: Bus = field(default_factory=Bus)
     clock: Clock = field(default_factory=SystemClock)
+    failures: Counter[str] = field(default_factory=Counter)
+    """Errors that a thread's outermost edge caught, by thread; shown by /health."""
 
 
 def _services(request: Request) -> Services:

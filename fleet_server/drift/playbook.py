@@ -8,7 +8,7 @@ Steps are taken by `tick`, from what is stored alone: stopped at any instant, th
 import uuid
 from dataclasses import dataclass
 
-from sqlmodel import Session
+from sqlmodel import Session, col, select
 
 from fleet_contract.errors import LoupeError, StateError
 from fleet_contract.messages import Command
@@ -198,3 +198,15 @@ def close(
     record(session, now, by, "incident.closed", str(incident_id), data)
     session.flush()
     return incident
+
+
+def list_incidents(
+    session: Session, state: str | None = None, device: str | None = None
+) -> list[Incident]:
+    """The latest first; the state `open` stands for every one that is not closed."""
+    query = select(Incident).order_by(col(Incident.id).desc())
+    if state == "open":
+        query = query.where(Incident.state != "closed")
+    elif state:
+        query = query.where(Incident.state == state)
+    return list(session.exec(query.where(Incident.device == device) if device else query))

@@ -12,6 +12,10 @@ RequestHandler = Callable[[str, str, Request], None]
 class Publisher(Protocol):
     """Publishes on the topics of the table; safe from any thread."""
 
+    @property
+    def connected(self) -> bool:
+        """Whether the broker is there now."""
+
     def publish(self, name: str, levels: dict[str, str | int], payload: bytes) -> None:
         """Sends `payload` on topic row `name`, with the row's QoS and retain flag.
 

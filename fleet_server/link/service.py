@@ -15,9 +15,9 @@ class Link:
         folder = services.config.folder / "incoming-samples"
         limit = services.config.limits.samples_open
         assemblies = Assemblies(folder, limit, services.clock.monotonic)
-        self._responder = Responder()
+        self._responder = Responder(services.failures)
         self.ingest = Ingest(services, assemblies, self._responder.put)
-        self._writer = Writer(self.ingest.take)
+        self._writer = Writer(self.ingest.take, services.failures)
         self.publisher = publisher
 
     def on_request(self, handler: RequestHandler) -> None:
@@ -35,8 +35,3 @@ class Link:
         self.publisher.stop()
         self._writer.stop()
         self._responder.stop()
-
-    @property
-    def failures(self) -> int:
-        """Batches that the database refused, and requests that failed."""
-        return self._writer.failures + self._responder.failures

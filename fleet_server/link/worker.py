@@ -3,6 +3,7 @@
 import logging
 import queue
 import threading
+from collections import Counter
 from collections.abc import Callable
 
 from sqlalchemy.exc import OperationalError
@@ -22,12 +23,11 @@ _RETRY_S = 1.0
 class Writer:
     """Takes messages in order and hands them over in batches, on one thread."""
 
-    def __init__(self, take: Callable[[list[Incoming]], None]) -> None:
-        self._take = take
+    def __init__(self, take: Callable[[list[Incoming]], None], failures: Counter[str]) -> None:
+        self._take, self._failures = take, failures
         self._queue: queue.Queue[Incoming | None] = queue.Queue(_DEPTH)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ingest", daemon=True)
-        self.failures = 0
 
     def start(self) -> None:
         """Begins to write."""
@@ -71,12 +71,12 @@ class Writer:
             except OperationalError:
                 # The database cannot be written now (a full disk, a lost server): nothing was
                 # acknowledged, so the batch waits here and the devices keep theirs.
-                self.failures += 1
+                self._failures["ingest"] += 1
                 log.exception("the database refused %d messages; they wait", len(batch))
                 if self._stop.wait(_RETRY_S):
                     return
             except Exception:
-                self.failures += 1
+                self._failures["ingest"] += 1
                 log.exception("a batch of %d messages failed", len(batch))
                 if len(batch) == 1:
                     return
@@ -89,11 +89,11 @@ class Writer:
 class Responder:
     """Answers requests on a thread of its own, so that large answers never hold up ingest."""
 
-    def __init__(self) -> None:
+    def __init__(self, failures: Counter[str]) -> None:
+        self._failures = failures
         self._queue: queue.Queue[tuple[str, str, Request] | None] = queue.Queue(_DEPTH)
         self._handler: RequestHandler | None = None
         self._thread = threading.Thread(target=self._run, name="requests", daemon=True)
-        self.failures = 0
 
     def handle(self, handler: RequestHandler) -> None:
         """Says who answers; until then requests are let go, and devices ask again."""
@@ -119,5 +119,5 @@ class Responder:
             try:
                 self._handler(*item)
             except Exception:
-                self.failures += 1
+                self._failures["requests"] += 1
                 log.exception("request %s of %s failed", item[1], item[0])

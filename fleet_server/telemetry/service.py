@@ -239,3 +239,33 @@ def _row_ranges(row: PartsRow) -> list[tuple[int, int]]:
     if row.last_part - row.first_part + 1 == row.count:
         return [(row.first_part, row.last_part)]
     return ranges(part["number"] for part in row.body)
+
+
+def recent_windows(
+    session: Session, device: str | None, line: str | None, since_s: float, limit: int
+) -> list[WindowRow]:
+    """The latest `limit` windows, in order of time."""
+    query = select(WindowRow).where(WindowRow.start_s >= since_s)
+    query = query.where(WindowRow.device == device) if device else query
+    query = query.where(WindowRow.line == line) if line else query
+    rows = session.exec(query.order_by(col(WindowRow.id).desc()).limit(limit)).all()
+    return sorted(rows, key=lambda row: (row.start_s, row.id))
+
+
+def recent_parts(session: Session, device: str, before: int | None, limit: int) -> list[PartsRow]:
+    """Batches of verdicts, the latest first."""
+    query = select(PartsRow).where(PartsRow.device == device)
+    query = query.where(col(PartsRow.id) < before) if before is not None else query
+    return list(session.exec(query.order_by(col(PartsRow.id).desc()).limit(limit)))
+
+
+def recent_events(
+    session: Session, device: str | None, kind: str | None, after: int, limit: int
+) -> list[EventRow]:
+    """The latest first; after an id, in their order."""
+    query = select(EventRow).limit(limit)
+    query = query.where(EventRow.device == device) if device else query
+    query = query.where(EventRow.kind == kind) if kind else query
+    if after:
+        return list(session.exec(query.where(col(EventRow.id) > after).order_by(col(EventRow.id))))
+    return list(session.exec(query.order_by(col(EventRow.id).desc())))

@@ -1,0 +1,87 @@
+"""The HTTP application: routes, guards and problem details around the services."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import APIRouter, FastAPI
+from pydantic import BaseModel
+
+from fleet_server.audit import api as audit
+from fleet_server.drift import api as drift
+from fleet_server.http import PROBLEM, Problem, install_guards, install_problems
+from fleet_server.labels import api as labels
+from fleet_server.registry import api as registry
+from fleet_server.runs import api as runs
+from fleet_server.services import Services, ServicesDep
+from fleet_server.telemetry import api as telemetry
+
+API = "/api/v1"
+ROUTERS = (
+    registry.router, telemetry.router, drift.router, labels.router, runs.router, audit.router,
+)  # fmt: skip
+
+_ARCHIVE_LIMIT = 512 * 2**20
+"""Bytes of the largest body that any route takes; routes set lower limits of their own."""
+
+health = APIRouter(tags=["health"])
+
+
+class Health(BaseModel):
+    """Whether everything works."""
+
+    status: str
+    """`ok`, or `degraded` while the broker is away."""
+    version: str
+    time_s: float
+    broker: bool
+    failures: dict[str, int]
+    """Errors that were caught at the edge of a thread, since the start."""
+
+
+@health.get("/health")
+def is_healthy(services: ServicesDep) -> Health:
+    """Whether everything works."""
+    connected = services.publisher.connected
+    return Health(
+        status="ok" if connected else "degraded",
+        version=version("loupe"),
+        time_s=services.clock.time(),
+        broker=connected,
+        failures=dict(services.failures),
+    )
+
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+
+
+@asynccontextmanager
+async def _nothing(_app: FastAPI) -> AsyncIterator[None]:
+    yield
+
+
+def create_app(services: Services, lifespan: Lifespan = _nothing) -> FastAPI:
+    """The application over `services`; `lifespan` starts and stops what runs beside it.
+
+    The interactive documentation is off, because its pages load scripts from elsewhere;
+    /openapi.json is there.
+    """
+    app = FastAPI(
+        title="Loupe",
+        version=version("loupe"),
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+        responses={
+            "default": {
+                "description": "Problem details (RFC 9457)",
+                "content": {PROBLEM: {"schema": Problem.model_json_schema()}},
+            }
+        },
+    )
+    app.state.services = services
+    install_problems(app)
+    install_guards(app, _ARCHIVE_LIMIT)
+    for router in (*ROUTERS, health):
+        app.include_router(router, prefix=API)
+    return app
