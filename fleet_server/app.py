@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import APIRouter, FastAPI
 from pydantic import BaseModel
@@ -23,6 +23,14 @@ ROUTERS = (
 
 _ARCHIVE_LIMIT = 512 * 2**20
 """Bytes of the largest body that any route takes; routes set lower limits of their own."""
+
+
+def _version() -> str:
+    try:
+        return version("loupe")
+    except PackageNotFoundError:
+        return "0+source"  # run from a checkout that was never installed
+
 
 health = APIRouter(tags=["health"])
 
@@ -45,7 +53,7 @@ def is_healthy(services: ServicesDep) -> Health:
     connected = services.publisher.connected
     return Health(
         status="ok" if connected else "degraded",
-        version=version("loupe"),
+        version=_version(),
         time_s=services.clock.time(),
         broker=connected,
         failures=dict(services.failures),
@@ -68,7 +76,7 @@ def create_app(services: Services, lifespan: Lifespan = _nothing) -> FastAPI:
     """
     app = FastAPI(
         title="Loupe",
-        version=version("loupe"),
+        version=_version(),
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,

@@ -29,7 +29,7 @@ class Bus:
 
     def __init__(self) -> None:
         self._followers: dict[asyncio.Queue[BusEvent], asyncio.AbstractEventLoop] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler closes the bus, perhaps amid `publish`
         self._closed = False
 
     def publish(self, topic: str, data: dict[str, Any] | None = None) -> None:
