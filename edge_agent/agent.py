@@ -1,0 +1,265 @@
+"""The agent: its parts put together, started in order, watched, and ended cleanly."""
+
+import logging
+import sqlite3
+import threading
+import time
+from pathlib import Path
+
+import cv2
+
+from edge_agent import BUILD_TIME_S, VERSION, health
+from edge_agent.config import StationConfig
+from edge_agent.db import Database
+from edge_agent.inspect import Inspector
+from edge_agent.link import Link, Listeners
+from edge_agent.lock import take_lock
+from edge_agent.lookout import Lookout
+from edge_agent.outputs import make_output
+from edge_agent.report import Report
+from edge_agent.sampling import SamplePolicy
+from edge_agent.source.make import make_source
+from edge_agent.spool import Spool
+from edge_agent.state import StateReport, device_key
+from edge_agent.update.bundles import BundleStore
+from edge_agent.update.durable import Durable
+from edge_agent.update.fetch import Fetcher
+from edge_agent.update.updater import Updater
+from edge_agent.uplink import Uplink
+from fleet_contract.board import read_board
+from fleet_contract.clock import SystemClock
+from fleet_contract.errors import ConfigError, LoupeError
+from fleet_contract.messages import Command
+from fleet_contract.trust.client import TrustClient
+
+log = logging.getLogger(__name__)
+
+DATABASE = "agent.db"
+_STALL_S = 30.0
+"""An inspection that has not come round for this long is taken for stuck."""
+_STATE_S, _TURN_S = 0.5, 0.1
+
+
+class Agent:
+    """Made, run once, and gone. Raises LoupeError where the configuration does not hold."""
+
+    def __init__(self, config: StationConfig) -> None:
+        self._config = config
+        self._line = config.line.name
+        self._clock = SystemClock()
+        self._board = read_board(config.board.file)
+        self._lock = take_lock(config.data.folder)
+        self._db = Database(config.data.folder / DATABASE)
+        self._spool = Spool(self._db, config.data.spool_limit, health.stamp)
+        self._durable = Durable(self._db, self._spool, self._clock)
+        self._meter = health.Meter(self._clock.monotonic())
+        self._stopping = False
+        self._state_due = threading.Event()
+        self.restart_wanted = False
+        self._make_link()
+        self._make_inspection()
+        self._make_update()
+
+    def _make_link(self) -> None:
+        config = self._config
+        key = device_key(config.link.key)
+        self._state = StateReport(
+            config.device, self._line, self._board, self._db, self._spool, self._durable, key,
+            self._clock,
+        )  # fmt: skip
+        self._commands: list[Command] = []
+        listeners = Listeners(
+            connected=self._on_connected,
+            ack=lambda ack: self._uplink.ack(ack),
+            desired=lambda _hint: self._lookout.wake(),
+            command=self._on_command,
+            takeover=self._on_takeover,
+        )
+        self._taken_over = False
+        self._link = Link(config.device, config.link, listeners)
+        self._uplink = Uplink(config.device, config.link, self._link, self._spool, self._clock)
+
+    def _make_inspection(self) -> None:
+        config = self._config
+        report = Report(
+            self._db, self._spool, self._clock, config.windows,
+            line=self._line, camera=config.source.camera, deadline_s=config.line.deadline,
+        )  # fmt: skip
+        self._inspector = Inspector(
+            make_source(config.source, self._clock),
+            make_output(config.output),
+            report,
+            SamplePolicy(config.samples, self._spool.id),
+            self._meter,
+            self._clock,
+            deadline_s=config.line.deadline,
+            shadow_queue=config.shadow.queue,
+            tell=self._tell,
+            stored=self._uplink.wake,
+        )
+
+    def _make_update(self) -> None:
+        config = self._config
+        store = BundleStore(config.data.folder, config.data.disk_reserve)
+        self._updater = Updater(
+            config, self._board, self._durable, store, Fetcher(self._link, store),
+            self._inspector, self._on_changed,
+        )  # fmt: skip
+        trust = TrustClient(
+            config.data.folder / "trust",
+            image_root=_read(config.trust.image_root, "trust.image_root"),
+            director_root=_read(config.trust.director_root, "trust.director_root"),
+            device=config.device,
+            hardware=self._board.hardware,
+            clock=self._clock,
+            build_time_s=BUILD_TIME_S,
+            fetch=self._link.metadata,
+            epoch_floor=self._durable.floor,
+        )
+        self._lookout = Lookout(
+            self._line, trust, self._durable, self._updater.desire, self._on_changed,
+            lambda: self._link.online, config.trust.refresh,
+        )  # fmt: skip
+
+    # Running.
+
+    def stop(self) -> None:
+        """Ends `run`; from any thread, or a signal's handler."""
+        # A plain flag: a signal's handler that set an Event could wait for its own thread's lock.
+        self._stopping = True
+
+    def run(self) -> None:
+        """Until `stop`. Raises RuntimeError where the inspection ended by itself."""
+        cv2.setNumThreads(self._board.threads)
+        unclean = self._db.get("running") == "yes"
+        self._db.set("running", "yes")
+        active = self._updater.recover(unclean=unclean)
+        text = f"agent {VERSION} started" + (" after it had ended uncleanly" if unclean else "")
+        self._tell("started", text, "warning" if unclean else "info")
+        inspection = threading.Thread(
+            target=self._inspector.run, args=(active,), name="inspection", daemon=True
+        )
+        inspection.start()
+        self._updater.resume()
+        updates = threading.Thread(target=self._updater.run, name="update", daemon=True)
+        updates.start()
+        self._link.start()
+        self._uplink.start()
+        self._lookout.start()
+        health.notify("READY=1")
+        try:
+            self._watch(inspection, updates)
+        finally:
+            self._end(inspection, updates)
+
+    def _watch(self, inspection: threading.Thread, updates: threading.Thread) -> None:
+        beat_s = state_s = -1e9
+        while not self._stopping:
+            time.sleep(_TURN_S)
+            now = self._clock.monotonic()
+            if not inspection.is_alive() or not updates.is_alive():
+                raise RuntimeError("a thread of the agent ended; its reason stands above")
+            if now - self._inspector.turned_s < _STALL_S:
+                health.notify("WATCHDOG=1")
+            self._do_commands()
+            if now - beat_s >= self._config.heartbeat:
+                beat_s = now
+                self._beat(now)
+            if self._state_due.is_set() and now - state_s >= _STATE_S and self._link.online:
+                state_s = now
+                self._state_due.clear()
+                self._publish_state()
+
+    def _beat(self, now_s: float) -> None:
+        beat = self._meter.heartbeat(now_s, self._config.data.folder, self._spool.usage())
+        self._link.publish("heartbeat", beat.encode())
+
+    def _publish_state(self) -> None:
+        try:
+            signed = self._state.signed(inspecting=self._inspector.inspecting)
+        except sqlite3.Error as error:
+            log.warning("the state's counter cannot be stored: %s", error)
+            self._state_due.set()
+            return
+        if not self._link.publish("state", signed):
+            self._state_due.set()
+
+    def _end(self, inspection: threading.Thread, updates: threading.Thread) -> None:
+        health.notify("STOPPING=1")
+        self._lookout.stop()
+        self._updater.stop()
+        self._inspector.stop()
+        inspection.join(timeout=10)
+        updates.join(timeout=10)
+        clean = self._stopping and not inspection.is_alive() and not updates.is_alive()
+        self._tell("stopped", "agent stopped", "info")
+        self._uplink.stop()
+        self._link.stop()
+        if clean:
+            self._db.set("running", "no")
+        self._db.close()
+        self._lock.close()
+
+    # What comes from the other threads.
+
+    def _tell(self, kind: str, text: str, severity: str) -> None:
+        log.log(logging.INFO if severity == "info" else logging.WARNING, "%s: %s", kind, text)
+        try:
+            self._durable.event(kind, text, severity=severity, line=self._line)
+        except sqlite3.Error as error:
+            log.warning("the event cannot be stored: %s", error)
+        self._uplink.wake()
+
+    def _on_connected(self) -> None:
+        self._uplink.reconnected()
+        self._state_due.set()
+        self._lookout.wake()
+
+    def _on_changed(self) -> None:
+        self._state_due.set()
+        self._uplink.wake()
+
+    def _on_takeover(self) -> None:
+        if self._taken_over:
+            return
+        self._taken_over = True
+        self._tell(
+            "fault",
+            f"another agent uses this identity ({self._config.device}): the broker keeps ending the "
+            "connection right after it was accepted. Give each device a certificate of its own.",
+            "error",
+        )
+
+    def _on_command(self, command: Command) -> None:
+        # On the link's thread: what a command asks for may wait for the inspection.
+        self._commands.append(command)
+
+    def _do_commands(self) -> None:
+        while self._commands:
+            command = self._commands.pop(0)
+            text = f"command {command.op} {command.id} done"
+            try:
+                self._do(command)
+            except LoupeError as error:
+                text = f"command {command.op} {command.id} failed: {error}"
+            self._durable.event(
+                "command", text, line=command.line, data={"id": command.id, "op": command.op}
+            )
+            self._uplink.wake()
+
+    def _do(self, command: Command) -> None:
+        if command.op == "sample":
+            self._inspector.request_samples(command.count)
+        else:
+            self.restart_wanted = True
+            self._stopping = True
+
+
+def _read(path: Path, key: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(
+            f"{key}: {path} cannot be read: {error}",
+            remedy="`loupe-server device add` writes the device's files.",
+        ) from error

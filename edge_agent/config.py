@@ -1,0 +1,245 @@
+"""The station's configuration: one frozen table, every quantity with its unit.
+
+Paths are relative to the file that names them. A mistake names the file, the key and what is right.
+"""
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from fleet_contract.errors import ConfigError
+from fleet_contract.names import RESERVED_DEVICES, DeviceName, Id, LineName
+from fleet_contract.units import Bytes, Hertz, Seconds
+
+
+class Section(BaseModel):
+    """A table of the file: immutable, and a key that it does not know is a mistake."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class LinkConfig(Section):
+    """How the server is reached: broker, and the device's identity."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(ge=1, le=65535)
+    ca: Path = Path("ca.crt")
+    cert: Path = Path("device.crt")
+    key: Path = Path("device.key")
+    keepalive: Seconds = Field(default=15.0, ge=2, le=3600)
+    ack_timeout: Seconds = Field(default=10.0, ge=0.2)
+    """How long to wait for the server's word before sending again."""
+    request_timeout: Seconds = Field(default=10.0, ge=0.2)
+
+
+class TrustConfig(Section):
+    """The first root metadata of both repositories, and how often to look unasked."""
+
+    image_root: Path = Path("image-root.json")
+    director_root: Path = Path("director-root.json")
+    refresh: Seconds = Field(default=300.0, ge=1)
+
+
+class DataConfig(Section):
+    """Where everything durable lies."""
+
+    folder: Path = Path("data")
+    spool_limit: Bytes = Field(default=256_000_000, ge=100_000)
+    disk_reserve: Bytes = 50_000_000
+    """Free space that fetching a bundle leaves for everybody else."""
+
+
+class BoardConfig(Section):
+    """The hardware profile's file."""
+
+    file: Path = Path("board.toml")
+
+
+class LineConfig(Section):
+    """The inspection task."""
+
+    name: LineName
+    deadline: Seconds = Field(default=0.5, gt=0)
+    """From a frame's arrival to its verdict; a later verdict is no_decision."""
+
+
+class LineCameraSource(Section):
+    """A camera with numbered triggers and a buffer, over HTTP."""
+
+    kind: Literal["line_camera"]
+    url: str = Field(pattern=r"^http://[^/]+$")
+    camera: Id = "cam-1"
+    channels: Literal[1, 3] = 3
+    timeout: Seconds = Field(default=5.0, ge=0.2)
+    """A camera that does not answer for this long is lost."""
+
+
+class FolderSource(Section):
+    """Image files in the order of their names, at a rate."""
+
+    kind: Literal["folder"]
+    path: Path
+    rate: Hertz = Field(default=4.0, gt=0)
+    pattern: str = "*.png"
+    channels: Literal[1, 3] = 3
+    repeat: bool = False
+    camera: Id = "cam-1"
+
+
+SourceConfig = Annotated[LineCameraSource | FolderSource, Field(discriminator="kind")]
+
+
+class OutputConfig(Section):
+    """What is told of each verdict on the spot."""
+
+    kind: Literal["none", "jsonl"] = "none"
+    file: Path = Path("verdicts.jsonl")
+
+
+class WindowsConfig(Section):
+    """Statistics windows."""
+
+    length: Seconds = Field(default=60.0, ge=0.1)
+    sample_rate: Hertz = Field(default=5.0, gt=0)
+    """How many frames a second are measured at most."""
+
+
+class SamplesConfig(Section):
+    """Which images are sent for review, and how many an hour at most."""
+
+    audit_share: float = Field(default=0.02, ge=0, le=1)
+    audit_per_hour: int = Field(default=20, ge=0)
+    rejects_per_hour: int = Field(default=60, ge=0)
+    near_per_hour: int = Field(default=60, ge=0)
+    disagreements_per_hour: int = Field(default=200, ge=0)
+
+
+class ProbationConfig(Section):
+    """What a newly activated bundle must show on this device before it is committed."""
+
+    parts: int = Field(default=200, ge=1)
+    max_faults: int = Field(default=2, ge=0)
+    """Runtime faults; one more ends probation at once."""
+    max_no_decision: float = Field(default=0.05, ge=0, le=1)
+    max_late: float = Field(default=0.1, ge=0, le=1)
+    max_score_shift: float = Field(default=0.5, gt=0, le=1)
+    """Largest distance between the mean score here and in the bundle's reference."""
+    deaths: int = Field(default=2, ge=1)
+    """How often the agent may die with a bundle on probation or in shadow before it is dropped."""
+
+
+class TrialConfig(Section):
+    """Limits of the self-test's process."""
+
+    time_limit: Seconds = Field(default=60.0, ge=1)
+    max_latency: Seconds | None = None
+    """Slowest acceptable median of one judgement; none: the line's deadline."""
+
+
+class ShadowConfig(Section):
+    """The candidate beside the active bundle."""
+
+    queue: int = Field(default=8, ge=1, le=1000)
+    """Frames that may wait for the candidate; more are shed and counted."""
+
+
+class StationConfig(Section):
+    """`station.toml`."""
+
+    device: DeviceName
+    heartbeat: Seconds = Field(default=30.0, ge=0.2)
+    link: LinkConfig
+    trust: TrustConfig = TrustConfig()
+    data: DataConfig = DataConfig()
+    board: BoardConfig = BoardConfig()
+    line: LineConfig
+    source: SourceConfig
+    output: OutputConfig = OutputConfig()
+    windows: WindowsConfig = WindowsConfig()
+    samples: SamplesConfig = SamplesConfig()
+    probation: ProbationConfig = ProbationConfig()
+    trial: TrialConfig = TrialConfig()
+    shadow: ShadowConfig = ShadowConfig()
+
+    @field_validator("device")
+    @classmethod
+    def _not_reserved(cls, name: str) -> str:
+        if name in RESERVED_DEVICES:
+            raise ValueError(f"a name that is not reserved; {name!r} is")
+        return name
+
+
+_PATHS = {
+    "link": ("ca", "cert", "key"),
+    "trust": ("image_root", "director_root"),
+    "data": ("folder",),
+    "board": ("file",),
+    "source": ("path",),
+    "output": ("file",),
+}
+
+
+def load_config(path: Path) -> StationConfig:
+    """The configuration in `path`, paths made absolute. Raises ConfigError."""
+    try:
+        content = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"{path} cannot be read: {error}",
+            remedy="`loupe-agent example-config` prints a complete one.",
+        ) from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from error
+    try:
+        config = StationConfig.model_validate(content)
+    except ValidationError as error:
+        raise _mistake(path, error) from error
+    return _resolved(config, path.resolve().parent)
+
+
+def _mistake(path: Path, error: ValidationError) -> ConfigError:
+    problem = error.errors(include_url=False)[0]
+    # The tag of the source's kind stands in pydantic's location, but not in the file.
+    where = [str(part) for part in problem["loc"] if part not in ("line_camera", "folder")]
+    key = ".".join(where) or "the file"
+    if problem["type"] == "extra_forbidden":
+        return ConfigError(f"{path}: {key} is no setting", remedy=_suggestion(where))
+    if problem["type"] == "missing":
+        return ConfigError(f"{path}: {key} is missing", remedy=_AS_IN_THE_EXAMPLE)
+    return ConfigError(
+        f"{path}: {key}: {problem['msg']}", found=repr(problem["input"])[:200],
+        remedy=_AS_IN_THE_EXAMPLE,
+    )  # fmt: skip
+
+
+_AS_IN_THE_EXAMPLE = "`loupe-agent example-config` shows every setting."
+
+
+def _suggestion(where: list[str]) -> str:
+    known = _settings(where[:-1])
+    near = difflib.get_close_matches(where[-1], known, 1)
+    if near:
+        return f"Did you mean {near[0]}?"
+    return f"Settings here are: {', '.join(known)}."
+
+
+def _settings(section: list[str]) -> list[str]:
+    if not section:
+        return list(StationConfig.model_fields)
+    if section == ["source"]:
+        return sorted({*LineCameraSource.model_fields, *FolderSource.model_fields})
+    kind = StationConfig.model_fields[section[0]].annotation
+    fields: dict[str, Any] = getattr(kind, "model_fields", {})
+    return list(fields)
+
+
+def _resolved(config: StationConfig, folder: Path) -> StationConfig:
+    changed = {}
+    for name, keys in _PATHS.items():
+        section: Section = getattr(config, name)
+        values = {key: folder / getattr(section, key) for key in keys if hasattr(section, key)}
+        changed[name] = section.model_copy(update=values)
+    return config.model_copy(update=changed)

@@ -1,0 +1,242 @@
+"""One MQTT connection after the other, on a thread of its own: mutual TLS, last will, backoff.
+
+A client object lives as long as its connection: what paho had queued dies with it, and the spool
+sends again what was not acknowledged.
+"""
+
+import contextlib
+import logging
+import socket
+import ssl
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage, MQTTv311
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from edge_agent.config import LinkConfig
+from edge_agent.link_rules import Backoff, TakeoverWatch
+from fleet_contract import topics
+from fleet_contract.errors import ConfigError
+from fleet_contract.messages import LinkStatus
+
+log = logging.getLogger(__name__)
+
+_INFLIGHT = 100
+_HANDSHAKE_S = 10.0
+"""A broker that has not answered the handshake by then is given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What the connection calls, on its own thread."""
+
+    connected: Callable[[], None]
+    message: Callable[[str, bytes], None]
+    lost: Callable[[], None]
+    takeover: Callable[[], None]
+
+
+class Connection:
+    """Keeps the device connected until `stop`."""
+
+    def __init__(self, device: str, config: LinkConfig, hooks: Hooks) -> None:
+        self._device, self._config, self._hooks = device, config, hooks
+        self._tls = tls_context(config)
+        self._client: Client | None = None
+        self._online = threading.Event()
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._filters: set[str] = set()
+        self._connected_s = 0.0
+        self._ended = threading.Event()
+        self._reason = "no answer"
+        self._thread = threading.Thread(target=self._run, name="link", daemon=True)
+
+    def start(self) -> None:
+        """Begins to connect, and goes on for ever."""
+        self._thread.start()
+
+    @property
+    def online(self) -> bool:
+        """Whether the broker has accepted us."""
+        return self._online.is_set()
+
+    def publish(self, name: str, payload: bytes, **levels: str | int) -> bool:
+        """Hands a message to the broker's connection; False where there is none."""
+        topics.check_size(name, payload)
+        row = topics.BY_NAME[name]
+        topic = topics.build(name, device=self._device, **levels)
+        with self._lock:
+            if self._client is None or not self.online:
+                return False
+            self._client.publish(topic, payload, qos=row.qos, retain=row.retain)
+        return True
+
+    def subscribe(self, topic_filter: str, qos: int) -> None:
+        """Now, and again after each reconnection."""
+        with self._lock:
+            self._filters.add(topic_filter)
+            if self._client is not None and self.online:
+                self._client.subscribe(topic_filter, qos)
+
+    def unsubscribe(self, topic_filter: str) -> None:
+        """No more of it."""
+        with self._lock:
+            self._filters.discard(topic_filter)
+            if self._client is not None and self.online:
+                self._client.unsubscribe(topic_filter)
+
+    def stop(self) -> None:
+        """Says goodbye (offline, retained) and ends the thread."""
+        self._stop.set()
+        with self._lock:
+            client = self._client
+        if client is not None and self.online:
+            info = client.publish(
+                topics.build("link", device=self._device),
+                self._status(client, online=False),
+                1,
+                True,
+            )
+            with contextlib.suppress(RuntimeError, ValueError):
+                info.wait_for_publish(2)
+        if client is not None:
+            client.disconnect()
+        self._thread.join(timeout=5)
+
+    def _run(self) -> None:
+        backoff, takeovers, said = Backoff(0.2, 20), TakeoverWatch(), False
+        while not self._stop.is_set():
+            self._connected_s = 0.0
+            reason = self._connect_once()
+            now = time.monotonic()
+            if self._connected_s:
+                said = False
+                lasted = now - self._connected_s
+                if lasted > TakeoverWatch.SHORT_S:
+                    backoff.reset()
+                if takeovers.ended(lasted, now) and not self._stop.is_set():
+                    self._hooks.takeover()
+            if not said and not self._stop.is_set():
+                said = True
+                log.warning(
+                    "no link to the broker at %s:%s (%s); inspection goes on, reports wait in the "
+                    "spool, and the agent keeps trying", self._config.host, self._config.port, reason,
+                )  # fmt: skip
+            self._stop.wait(backoff.next())
+
+    def _connect_once(self) -> str:
+        """Connects, stays until the connection ends, and says why it did."""
+        client = self._make_client()
+        self._ended.clear()
+        try:
+            client.connect(self._config.host, self._config.port, int(self._config.keepalive))
+        except (OSError, ValueError) as error:
+            return str(error)
+        finally:
+            opened = time.monotonic()
+        # paho writes from the publishing thread unless its own thread runs: always start it.
+        client.loop_start()
+        while not self._ended.wait(0.5):
+            if not self.online and time.monotonic() - opened > _HANDSHAKE_S:
+                break
+        client.loop_stop()
+        self._online.clear()
+        with self._lock:
+            self._client = None
+        self._hooks.lost()
+        return self._reason
+
+    def _make_client(self) -> Client:
+        connection_id = uuid.uuid4().hex
+        client = Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=self._device,
+            protocol=MQTTv311,
+            reconnect_on_failure=False,
+            userdata=connection_id,
+        )
+        client.tls_set_context(self._tls)
+        client.max_inflight_messages_set(_INFLIGHT)
+        client.connect_timeout = 5.0
+        client.on_socket_open = _no_delay
+        client.on_connect = self._on_connect
+        client.on_message = self._on_message
+        client.on_disconnect = self._on_disconnect
+        client.will_set(
+            topics.build("link", device=self._device), self._status(client, online=False), 1, True
+        )
+        with self._lock:
+            self._client = client
+        return client
+
+    def _status(self, client: Client, *, online: bool) -> bytes:
+        connection_id = str(client.user_data_get())
+        return LinkStatus(online=online, connection_id=connection_id, time_s=time.time()).encode()
+
+    def _on_connect(
+        self,
+        client: Client,
+        _data: Any,
+        _flags: ConnectFlags,
+        code: ReasonCode,
+        _properties: Properties | None,
+    ) -> None:
+        if code.is_failure:
+            self._reason = f"the broker refuses this device: {code}"
+            return
+        with self._lock:
+            self._connected_s = time.monotonic()
+            client.subscribe([(topic_filter, 1) for topic_filter in sorted(self._filters)])
+            self._online.set()
+        client.publish(
+            topics.build("link", device=self._device), self._status(client, online=True), 1, True
+        )
+        log.info("connected to the broker at %s:%s", self._config.host, self._config.port)
+        self._hooks.connected()
+
+    def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
+        self._hooks.message(message.topic, bytes(message.payload))
+
+    def _on_disconnect(
+        self,
+        _client: Client,
+        _data: Any,
+        _flags: DisconnectFlags,
+        code: ReasonCode,
+        _properties: Properties | None,
+    ) -> None:
+        if self.online:
+            self._reason = f"the connection ended: {code}"
+        self._online.clear()
+        self._ended.set()
+
+
+def _no_delay(_client: Client, _data: Any, sock: Any) -> None:
+    # Without it, small messages wait for the one before to be acknowledged: 150 ms a round trip.
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def tls_context(config: LinkConfig) -> ssl.SSLContext:
+    """Mutual TLS with the fleet's own authority. Raises ConfigError that names the file."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_verify_locations(config.ca)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"link.ca: {config.ca}: {error}") from error
+    try:
+        context.load_cert_chain(config.cert, config.key)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(
+            f"link.cert, link.key: {config.cert}, {config.key}: {error}",
+            remedy="`loupe-server device add` writes a pair that belongs together.",
+        ) from error
+    return context

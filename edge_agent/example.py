@@ -1,0 +1,71 @@
+"""The complete, commented configuration that `loupe-agent example-config` prints; a test loads it."""
+
+EXAMPLE = """\
+# station.toml: one inspection station. Paths are relative to this file; quantities carry units.
+device = "station-1"            # the common name of the device's certificate
+heartbeat = "30s"
+
+[link]                          # the fleet's broker, and this device's identity
+host = "127.0.0.1"
+port = 8883
+ca = "ca.crt"
+cert = "device.crt"
+key = "device.key"
+keepalive = "15s"
+ack_timeout = "10s"             # no word from the server for this long: send again
+request_timeout = "10s"
+
+[trust]                         # first root metadata, shipped with the device
+image_root = "image-root.json"
+director_root = "director-root.json"
+refresh = "5min"                # look for assignments unasked this often
+
+[data]
+folder = "data"                 # everything durable; one agent a folder
+spool_limit = "256MB"           # reports that wait for the server; the least valuable go first
+disk_reserve = "50MB"           # free space that fetching a bundle leaves
+
+[board]
+file = "board.toml"             # hardware, runtime, precision, threads, memory_limit
+
+[line]
+name = "watch-case"
+deadline = "500ms"              # a later verdict is no_decision
+
+[source]
+kind = "line_camera"            # or: kind = "folder", path = "images", rate = "4Hz",
+url = "http://127.0.0.1:8500"   #     pattern = "*.png", repeat = false
+camera = "cam-1"
+channels = 3
+timeout = "5s"
+
+[output]
+kind = "none"                   # or "jsonl": each verdict as a line in file
+file = "verdicts.jsonl"
+
+[windows]
+length = "60s"
+sample_rate = "5Hz"             # frames that are measured at most
+
+[samples]                       # images sent for review
+audit_share = 0.02              # random share of all parts
+audit_per_hour = 20
+rejects_per_hour = 60
+near_per_hour = 60              # scores near the threshold
+disagreements_per_hour = 200    # active and candidate differ
+
+[probation]                     # what a new bundle must show before it is committed
+parts = 200
+max_faults = 2
+max_no_decision = 0.05
+max_late = 0.1
+max_score_shift = 0.5
+deaths = 2
+
+[trial]                         # self-test of a new bundle, in a process of its own
+time_limit = "60s"
+max_latency = "500ms"
+
+[shadow]
+queue = 8                       # frames that may wait for the candidate
+"""

@@ -1,0 +1,328 @@
+"""One frame's way, read in order: source -> preprocess -> infer -> decide -> act -> report.
+
+A part is never dropped silently: it ends in a verdict, no_decision included, and the trigger's
+numbers prove it. Everything that changes what judges is done between two parts, by this thread.
+"""
+
+import logging
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+
+import cv2
+
+from edge_agent.health import Meter
+from edge_agent.link_rules import Backoff
+from edge_agent.loaded import Loaded
+from edge_agent.outputs import Output
+from edge_agent.report import Judged, Report
+from edge_agent.sampling import SamplePolicy
+from edge_agent.shadow import ShadowRunner
+from edge_agent.source.base import CameraLost, Captured, CounterRestarted, Progress, Source
+from edge_agent.update.updater import Watch
+from fleet_contract.clock import Clock
+from fleet_contract.errors import DataError, ModelError, StateError
+from fleet_contract.inference.model import Judgement
+from fleet_contract.messages import PartVerdict
+from fleet_contract.names import Verdict
+
+log = logging.getLogger(__name__)
+
+_WAIT_S = 0.25
+_GAP_CHUNK = 500
+Tell = Callable[[str, str, str], None]
+"""(kind, text, severity): an event of this line."""
+
+
+class Inspector:
+    """The line's thread. `activate`, `shadow`, `request_samples` may be called from any other."""
+
+    def __init__(
+        self,
+        source: Source,
+        output: Output,
+        report: Report,
+        policy: SamplePolicy,
+        meter: Meter,
+        clock: Clock,
+        *,
+        deadline_s: float,
+        shadow_queue: int,
+        tell: Tell,
+        stored: Callable[[], None],
+    ) -> None:
+        self._source, self._output, self._report = source, output, report
+        self._policy, self.meter, self._clock = policy, meter, clock
+        self._deadline_s, self._shadow_queue = deadline_s, shadow_queue
+        self._tell, self._stored = tell, stored
+        self._active: Loaded | None = None
+        self._watch: Watch | None = None
+        self._shadow: ShadowRunner | None = None
+        self._between: queue.SimpleQueue[tuple[Callable[[], None], Future[None]]]
+        self._between = queue.SimpleQueue()
+        self._stop = threading.Event()
+        self._ended = threading.Event()
+        self._backoff = Backoff(0.2, 5)
+        self._camera_lost = False
+        self.turned_s = clock.monotonic()
+        """When the loop last came round: a watchdog's proof of life."""
+
+    @property
+    def inspecting(self) -> bool:
+        """Whether parts are judged at present."""
+        return self._active is not None and not self._camera_lost and not self._ended.is_set()
+
+    # The loop.
+
+    def run(self, active: Loaded | None) -> None:
+        """Until `stop`; `active` judges first."""
+        self._set_active(active, None)
+        self._source.start(self._report.progress.trigger)
+        try:
+            while not self._stop.is_set():
+                self._turn()
+        finally:
+            self._ended.set()
+            if self._shadow is not None:
+                self._shadow.close()
+            self._take_pairs()
+            self._report.close()
+            self._source.close()
+            self._output.close()
+            self._refuse_orders()
+
+    def _turn(self) -> None:
+        self.turned_s = self._clock.monotonic()
+        self._take_orders()
+        captured = self._capture()
+        if captured is not None:
+            self._gap(captured.trigger)
+            self._part(captured)
+        self._take_pairs()
+        if self._report.tick():
+            self._stored()
+
+    def _part(self, captured: Captured) -> None:
+        """One part, from its frame to its report."""
+        active, frame = self._active, captured.frame
+        progress = self._report.progress.at(captured.trigger)
+        judgement, reason, fault = _judge(active, captured)
+        latency_s = self._clock.monotonic() - captured.arrival_s
+        late = judgement is not None and latency_s > self._deadline_s
+        decided = judgement is not None and not late
+        verdict = PartVerdict(
+            number=progress.part,
+            verdict=judgement.verdict if judgement and decided else Verdict.NO_DECISION,
+            reason="deadline" if late else reason,
+            score=judgement.score if judgement else None,
+            digest=active.digest if active else None,
+            latency_ms=latency_s * 1e3,
+            time_s=self._clock.time(),
+        )
+        self._act(verdict)
+        self._report.part(Judged(verdict, late, fault), progress)
+        self.meter.part(verdict, self._clock.monotonic())
+        if frame is not None:
+            self._report.frame(frame)
+            self._choose_sample(verdict, captured)
+            if active is not None and judgement is not None:
+                self._offer(progress.part, captured, active, judgement)
+        if active is not None:
+            self._watch_part(verdict, late, fault)
+
+    def _capture(self) -> Captured | None:
+        try:
+            captured = self._source.next(_WAIT_S)
+        except CounterRestarted as error:
+            self._restarted(error)
+            return None
+        except CameraLost as error:
+            if not self._camera_lost:
+                self._camera_lost = True
+                self._tell("camera", f"the camera is lost: {error}", "error")
+            self._stop.wait(self._backoff.next())
+            return None
+        if self._camera_lost:
+            self._camera_lost = False
+            self._tell("camera", "the camera is back", "info")
+        self._backoff.reset()
+        return captured
+
+    def _restarted(self, error: CounterRestarted) -> None:
+        self._report.progress = self._report.progress.restarted()
+        self._source.start(0)
+        base = self._report.progress.base
+        self._tell(
+            "camera",
+            f"the camera counts from the beginning again ({error}); its parts go on from {base}",
+            "warning",
+        )
+
+    def _gap(self, trigger: int) -> None:
+        """Parts that passed unseen end in no_decision, each with its number."""
+        missing = self._report.progress.missing(trigger)
+        if not missing:
+            return
+        self._tell("camera", f"{len(missing)} parts passed without a frame", "warning")
+        for count, number in enumerate(missing, 1):
+            progress = self._report.progress.at(number)
+            verdict = _unseen(progress, self._clock.time())
+            self._act(verdict)
+            self._report.part(Judged(verdict), progress)
+            self.meter.part(verdict, self._clock.monotonic())
+            if count % _GAP_CHUNK == 0:
+                self._report.flush()
+        self._report.flush()
+
+    def _act(self, verdict: PartVerdict) -> None:
+        try:
+            self._output.act(verdict)
+        except OSError as error:
+            self.meter.output_failures += 1
+            if self.meter.output_failures == 1:
+                self._tell("fault", f"the line's output fails: {error}", "error")
+
+    def _choose_sample(self, verdict: PartVerdict, captured: Captured) -> None:
+        if captured.frame is None:
+            return
+        decision = self._active.model.manifest.decision if self._active else None
+        why = self._policy.choose(
+            verdict.number,
+            verdict.verdict,
+            verdict.score,
+            threshold=decision.threshold if decision else 0.0,
+            near_margin=decision.near_margin if decision else 0.0,
+            requested=self._report.requested > 0,
+            now_s=self._clock.monotonic(),
+        )
+        if why == "requested":
+            self._report.requested -= 1
+        if why is not None:
+            self._report.sample(why, captured.frame, verdict)
+
+    # The candidate beside the active bundle.
+
+    def _offer(self, part: int, captured: Captured, active: Loaded, judgement: Judgement) -> None:
+        if self._shadow is None or captured.frame is None:
+            return
+        if not self._shadow.offer(part, captured.frame, active.digest, judgement):
+            self._report.shed()
+
+    def _take_pairs(self) -> None:
+        for pair in self._shadow.results() if self._shadow else ():
+            if self._report.pair(pair) and self._policy.disagreement(self._clock.monotonic()):
+                self._report.disagreement(pair)
+
+    # Between two parts.
+
+    def activate(
+        self, loaded: Loaded | None, watch: Watch | None, store: Callable[[], None]
+    ) -> None:
+        """Exchanges the active bundle between two parts, after `store` has made it durable.
+
+        Raises what `store` raises (nothing is exchanged then), StateError when inspection has ended.
+        """
+
+        def exchange() -> None:
+            # What the old bundle judged is stored before the new one judges.
+            self._report.flush()
+            store()
+            self._set_active(loaded, watch)
+
+        self._do_between(exchange)
+
+    def shadow(self, candidate: Loaded | None) -> None:
+        """Runs `candidate` beside the active bundle, or none. Raises StateError when ended."""
+
+        def exchange() -> None:
+            if self._shadow is not None:
+                self._shadow.close()
+                self._take_pairs()
+            self._shadow = ShadowRunner(candidate, self._shadow_queue) if candidate else None
+            self._report.swap(self._report.digest, candidate.digest if candidate else None)
+
+        self._do_between(exchange)
+
+    def request_samples(self, count: int) -> None:
+        """The next `count` parts are sent as samples. Raises StateError when ended."""
+
+        def add() -> None:
+            self._report.requested += count
+
+        self._do_between(add)
+
+    def stop(self) -> None:
+        """Ends the loop after the part that it is at."""
+        self._stop.set()
+
+    def _do_between(self, act: Callable[[], None]) -> None:
+        if self._ended.is_set():
+            raise StateError("inspection has ended")
+        done: Future[None] = Future()
+        self._between.put((act, done))
+        while not done.done() and not self._ended.wait(0.02):
+            pass
+        if not done.done():
+            self._refuse_orders()
+        done.result(timeout=5)
+
+    def _take_orders(self) -> None:
+        while not self._between.empty():
+            act, done = self._between.get()
+            try:
+                act()
+            except (sqlite3.Error, StateError) as error:
+                done.set_exception(error)
+            else:
+                done.set_result(None)
+
+    def _refuse_orders(self) -> None:
+        while not self._between.empty():
+            _, done = self._between.get()
+            done.set_exception(StateError("inspection has ended"))
+
+    def _set_active(self, loaded: Loaded | None, watch: Watch | None) -> None:
+        self._active, self._watch = loaded, watch
+        candidate = self._shadow.digest if self._shadow else None
+        self._report.swap(loaded.digest if loaded else None, candidate)
+
+    def _watch_part(self, verdict: PartVerdict, late: bool, fault: bool) -> None:
+        if self._watch is None:
+            return
+        outcome = self._watch.probation.part(verdict.verdict, verdict.score, late=late, fault=fault)
+        if outcome is None:
+            return
+        self._report.flush()
+        try:
+            loaded = self._watch.end(outcome)
+        except sqlite3.Error as error:
+            log.error("the end of probation cannot be stored, trying again: %s", error)
+            return
+        self._set_active(loaded, None)
+
+
+def _judge(active: Loaded | None, captured: Captured) -> tuple[Judgement | None, str, bool]:
+    """Judgement, or the reason why there is none and whether it is the runtime's fault."""
+    if captured.frame is None:
+        return None, "frame_unreadable", False
+    if active is None:
+        return None, "model_not_ready", False
+    try:
+        return active.model.judge(captured.frame), "", False
+    except DataError:
+        return None, "frame_schema", False
+    except (ModelError, cv2.error, ValueError, MemoryError) as error:
+        log.error("the model failed on trigger %d: %s", captured.trigger, error)
+        return None, "runtime", True
+
+
+def _unseen(progress: Progress, time_s: float) -> PartVerdict:
+    return PartVerdict(
+        number=progress.part,
+        verdict=Verdict.NO_DECISION,
+        reason="camera_gap",
+        latency_ms=0,
+        time_s=time_s,
+    )

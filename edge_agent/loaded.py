@@ -1,0 +1,50 @@
+"""A bundle in memory, ready to judge."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from fleet_contract.archive import load_folder
+from fleet_contract.board import Board
+from fleet_contract.errors import BundleError
+from fleet_contract.inference.model import BundleModel, Judgement
+from fleet_contract.inference.preprocess import Frame
+from fleet_contract.manifest import Manifest, Reference
+
+
+class Judge(Protocol):
+    """What the inspection needs of a loaded model. Used by one thread."""
+
+    manifest: Manifest
+
+    def judge(self, frame: Frame) -> Judgement:
+        """Raises DataError for a frame that breaks the schema, ModelError for a model that fails."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A verified, loaded and warmed bundle."""
+
+    digest: str
+    model: Judge
+    mean_score: float | None
+    """Mean score of the bundle's reference; None where it has none."""
+
+
+def load_bundle(folder: Path, digest: str, board: Board) -> Loaded:
+    """Checks every file, loads the model for the board, warms it up.
+
+    Raises BundleError and ModelError.
+    """
+    manifest = load_folder(folder)
+    model = BundleModel(folder, manifest, board.runtime, board.precision, threads=board.threads)
+    model.warm_up()
+    return Loaded(digest, model, _mean_score(folder / manifest.reference))
+
+
+def _mean_score(path: Path) -> float | None:
+    try:
+        reference = Reference.model_validate_json(path.read_bytes())
+    except ValueError as error:
+        raise BundleError(f"{path.name} holds no reference statistics") from error
+    return reference.window.score.histogram().mean()

@@ -1,0 +1,1 @@
+"""Where frames come from: each source numbers its triggers and never skips one silently."""

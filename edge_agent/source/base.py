@@ -1,0 +1,69 @@
+"""The interface of a source, and the rule that turns a camera's counter into part numbers."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from fleet_contract.inference.preprocess import Frame
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """One frame and its trigger."""
+
+    frame: Frame | None
+    """None where the image could not be decoded: the part is there, its picture is not."""
+    trigger: int
+    arrival_s: float
+    """Monotonic seconds at which the frame reached the agent."""
+
+
+class CameraLost(Exception):  # noqa: N818
+    """The camera cannot be reached, or does not answer."""
+
+
+class CounterRestarted(Exception):  # noqa: N818
+    """The camera counts from the beginning again."""
+
+
+class Source(Protocol):
+    """Frames in the order of their triggers. Used by one thread."""
+
+    def start(self, after: int | None) -> None:
+        """Go on after trigger `after`; None: with the next new one."""
+
+    def next(self, timeout_s: float) -> Captured | None:
+        """The next frame, or None where none came in about `timeout_s`.
+
+        Raises CameraLost (call again: it reconnects) and CounterRestarted.
+        """
+
+    def close(self) -> None:
+        """Lets go of the camera."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """The last part that is done: part number = `base` + trigger.
+
+    `base` grows when the camera's counter restarts, so that part numbers never come twice.
+    """
+
+    base: int = 0
+    trigger: int | None = None
+
+    @property
+    def part(self) -> int:
+        """Number of the last part; 0 before the first."""
+        return self.base + (self.trigger or 0)
+
+    def missing(self, trigger: int) -> range:
+        """Triggers that were passed over before `trigger`."""
+        return range(0) if self.trigger is None else range(self.trigger + 1, trigger)
+
+    def at(self, trigger: int) -> "Progress":
+        """After the part of `trigger`."""
+        return Progress(self.base, trigger)
+
+    def restarted(self) -> "Progress":
+        """After the camera began to count from 1 again."""
+        return Progress(self.part, 0)

@@ -1,0 +1,22 @@
+"""The source that the configuration asks for."""
+
+from edge_agent.config import FolderSource as FolderConfig
+from edge_agent.config import LineCameraSource
+from edge_agent.source.base import Source
+from edge_agent.source.folder import FolderSource
+from edge_agent.source.line_camera import LineCamera
+from fleet_contract.clock import Clock
+
+
+def make_source(config: LineCameraSource | FolderConfig, clock: Clock) -> Source:
+    """Raises ConfigError for a folder without images."""
+    if isinstance(config, LineCameraSource):
+        return LineCamera(config.url, config.channels, config.timeout, clock)
+    return FolderSource(
+        config.path,
+        pattern=config.pattern,
+        rate_hz=config.rate,
+        channels=config.channels,
+        repeat=config.repeat,
+        clock=clock,
+    )

@@ -1,0 +1,62 @@
+"""What the device reports of itself, signed, with a counter that never goes back."""
+
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from edge_agent import VERSION
+from edge_agent.db import Database
+from edge_agent.health import boot_id
+from edge_agent.spool import Spool
+from edge_agent.update.durable import Durable
+from fleet_contract.board import Board
+from fleet_contract.clock import Clock
+from fleet_contract.errors import ConfigError
+from fleet_contract.messages import DeviceState
+from fleet_contract.trust.signing import sign_state
+
+
+def device_key(path: Path) -> ec.EllipticCurvePrivateKey:
+    """The key of the device's certificate. Raises ConfigError."""
+    try:
+        key = load_pem_private_key(path.read_bytes(), None)
+    except (OSError, ValueError, TypeError) as error:
+        raise ConfigError(f"link.key: {path} cannot be read: {error}") from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise ConfigError(f"link.key: {path} is no EC key", expected="ECDSA P-256")
+    return key
+
+
+class StateReport:
+    """Builds and signs the device's state."""
+
+    def __init__(
+        self,
+        device: str,
+        line: str,
+        board: Board,
+        db: Database,
+        spool: Spool,
+        durable: Durable,
+        key: ec.EllipticCurvePrivateKey,
+        clock: Clock,
+    ) -> None:
+        self._device, self._line, self._board = device, line, board
+        self._db, self._spool, self._durable = db, spool, durable
+        self._key, self._clock = key, clock
+
+    def signed(self, *, inspecting: bool) -> bytes:
+        """The next state: its counter is durable before it leaves the device."""
+        state = DeviceState(
+            device=self._device,
+            counter=self._db.count("state_counter"),
+            boot_id=boot_id(),
+            spool_id=self._spool.id,
+            agent_version=VERSION,
+            hardware=self._board.hardware,
+            runtime=f"{self._board.runtime}/{self._board.precision}",
+            time_s=self._clock.time(),
+            lines={self._line: self._durable.line_state(self._line, inspecting=inspecting)},
+        )
+        return sign_state(state, self._key).encode()

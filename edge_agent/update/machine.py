@@ -1,0 +1,59 @@
+"""The update's states: one table of (state, event) -> state. Pure."""
+
+from enum import StrEnum
+
+from fleet_contract.errors import StateError
+from fleet_contract.names import UpdateState as S
+
+
+class Event(StrEnum):
+    """What happens to an update."""
+
+    ASSIGNED = "assigned"
+    SETTLED = "settled"
+    FETCHED = "fetched"
+    UNPACKED = "unpacked"
+    TRIED = "tried"
+    SHADOWED = "shadowed"
+    PASSED = "passed"
+    PROMOTED = "promoted"
+    EXCHANGED = "exchanged"
+    RETURNED = "returned"
+    HELD = "held"
+    REVERTED = "reverted"
+    FAILED = "failed"
+    SUPERSEDED = "superseded"
+
+
+E = Event
+
+TERMINAL = frozenset({S.IDLE, S.COMMITTED, S.ROLLED_BACK, S.FAILED, S.SUPERSEDED})
+"""Nothing is under way."""
+BEFORE_EXCHANGE = frozenset({S.FETCHING, S.VERIFIED, S.STAGED, S.SELF_TEST, S.SHADOW, S.ACTIVATING})
+"""The active bundle is still the one from before: the update may simply stop."""
+
+TABLE: dict[tuple[S, Event], S] = {
+    **{(state, E.ASSIGNED): S.FETCHING for state in TERMINAL},
+    **{(state, E.SETTLED): S.COMMITTED for state in TERMINAL},  # what is assigned runs already
+    (S.FETCHING,   E.FETCHED):   S.VERIFIED,
+    (S.VERIFIED,   E.UNPACKED):  S.STAGED,
+    (S.STAGED,     E.TRIED):     S.SELF_TEST,
+    (S.SELF_TEST,  E.SHADOWED):  S.SHADOW,
+    (S.SELF_TEST,  E.PASSED):    S.ACTIVATING,
+    (S.SHADOW,     E.PROMOTED):  S.ACTIVATING,
+    (S.ACTIVATING, E.EXCHANGED): S.PROBATION,
+    (S.ACTIVATING, E.RETURNED):  S.COMMITTED,    # it was committed here before
+    (S.PROBATION,  E.HELD):      S.COMMITTED,
+    (S.PROBATION,  E.REVERTED):  S.ROLLED_BACK,
+    (S.COMMITTED,  E.REVERTED):  S.ROLLED_BACK,  # an operator's order
+    **{(state, E.FAILED): S.FAILED for state in BEFORE_EXCHANGE},
+    **{(state, E.SUPERSEDED): S.SUPERSEDED for state in BEFORE_EXCHANGE},
+}  # fmt: skip
+
+
+def next_state(state: S, event: Event) -> S:
+    """Raises StateError where the table has no such step."""
+    try:
+        return TABLE[state, event]
+    except KeyError:
+        raise StateError(f"an update in state {state} cannot be {event}") from None

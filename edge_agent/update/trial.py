@@ -1,0 +1,137 @@
+"""The self-test in a process of its own: `python -m edge_agent.update.trial FOLDER BOARD`.
+
+A model that crashes the runtime, hangs or eats memory ends that process and nothing else. It prints
+one JSON line: class of failure ('' for none), reason, numbers.
+"""
+
+import ctypes
+import json
+import os
+import resource
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fleet_contract.board import Board
+from fleet_contract.errors import LoupeError, ModelError
+
+if TYPE_CHECKING:
+    from fleet_contract.inference.model import BundleModel
+
+_RUNS = 5
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True, slots=True)
+class TrialResult:
+    """How it went; `failure` is a class of `UpdateStep.failure`, '' where all is right."""
+
+    failure: str = ""
+    reason: str = ""
+    numbers: dict[str, float] = field(default_factory=dict)
+
+
+def run_trial(
+    folder: Path, board: Board, *, time_limit_s: float, max_latency_s: float
+) -> TrialResult:
+    """Runs the golden samples of the bundle in `folder` in a child. Never raises for the bundle's faults."""
+    command = [sys.executable, "-m", "edge_agent.update.trial", str(folder)]
+    limits = {"max_latency_ms": max_latency_s * 1e3, "time_limit_s": time_limit_s}
+    text = json.dumps({"board": board.model_dump(mode="json"), **limits})
+    try:
+        done = subprocess.run(
+            command, input=text.encode(), capture_output=True, timeout=time_limit_s, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return TrialResult("crash", f"the self-test did not end within {time_limit_s:g} s")
+    return _read(done.returncode, done.stdout, done.stderr)
+
+
+def _read(code: int, stdout: bytes, stderr: bytes) -> TrialResult:
+    if code < 0:
+        name = signal.Signals(-code).name
+        return TrialResult("crash", f"the model ended the runtime's process with {name}")
+    try:
+        return TrialResult(**json.loads(stdout.splitlines()[-1]))
+    except (IndexError, ValueError, TypeError):
+        tail = stderr.decode("utf-8", "replace").strip()[-300:]
+        return TrialResult("crash", f"the self-test ended with code {code}: {tail}")
+
+
+def _child(folder: Path) -> TrialResult:
+    """Limits first, so that importing and loading fall under them too."""
+    orders = json.load(sys.stdin)
+    limit = int(orders["board"].pop("memory_limit"))
+    board = Board.model_construct(**orders["board"], memory_limit=limit)
+    _limit(limit, float(orders["time_limit_s"]))
+    try:
+        return _judge(folder, board, float(orders["max_latency_ms"]))
+    except MemoryError:
+        return TrialResult("footprint", f"the model needs more than {limit} bytes of memory")
+    except LoupeError as error:
+        if "alloc" in str(error):
+            return TrialResult("footprint", f"the model needs more than {limit} bytes: {error}")
+        return TrialResult("self_test" if isinstance(error, ModelError) else "bundle", str(error))
+
+
+def _limit(memory_bytes: int, time_limit_s: float) -> None:
+    # Dies with the agent; and RLIMIT_DATA, not RLIMIT_AS: runtimes reserve far more than they use.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
+    seconds = int(time_limit_s) + 1
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds * 4, seconds * 4))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.nice(5)
+
+
+def _judge(folder: Path, board: Board, max_latency_ms: float) -> TrialResult:
+    from fleet_contract.archive import load_folder
+    from fleet_contract.inference.golden import failures, self_test
+    from fleet_contract.inference.model import BundleModel
+
+    start = time.perf_counter()
+    manifest = load_folder(folder)
+    model = BundleModel(folder, manifest, board.runtime, board.precision, threads=board.threads)
+    load_ms = (time.perf_counter() - start) * 1e3
+    model.warm_up()
+    wrong = failures(self_test(model, folder))
+    latency_ms = _latency(model)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    numbers = {"load_ms": load_ms, "latency_ms": latency_ms, "peak_rss_bytes": float(peak)}
+    if wrong:
+        return TrialResult("self_test", wrong, numbers)
+    if latency_ms > max_latency_ms:
+        reason = f"{latency_ms:.0f} ms a part, at most {max_latency_ms:.0f} ms are allowed"
+        return TrialResult("footprint", reason, numbers)
+    if peak > board.memory_limit:
+        reason = f"{peak} bytes of memory, at most {board.memory_limit} are allowed"
+        return TrialResult("footprint", reason, numbers)
+    return TrialResult(numbers=numbers)
+
+
+def _latency(model: "BundleModel") -> float:
+    """Median of a few runs in ms."""
+    times = []
+    for _ in range(_RUNS):
+        start = time.perf_counter()
+        model.warm_up(1)
+        times.append((time.perf_counter() - start) * 1e3)
+    return statistics.median(times)
+
+
+def main() -> None:
+    """The child's entry: one JSON line on standard output."""
+    result = _child(Path(sys.argv[1]))
+    sys.stdout.write(json.dumps(asdict(result)) + "\n")
+    sys.stdout.flush()
+    # A runtime that crashes while it is torn down has nothing to do with the verdict.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

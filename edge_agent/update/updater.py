@@ -1,0 +1,344 @@
+"""The update's thread: carries each line's update through the table, one durable step after the other.
+
+It decides nothing that `plan` and `machine` do not say, and keeps nothing that `Durable` does not
+hold: killed at any instant, `recover` finds where it stood.
+"""
+
+import logging
+import sqlite3
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+from edge_agent.config import StationConfig
+from edge_agent.loaded import Loaded, load_bundle
+from edge_agent.update.bundles import BundleStore, DiskFullError
+from edge_agent.update.durable import Durable, Target, Update
+from edge_agent.update.fetch import Cancelled, Fetcher
+from edge_agent.update.machine import Event
+from edge_agent.update.plan import Step, plan
+from edge_agent.update.probation import Outcome, Probation
+from edge_agent.update.trial import run_trial
+from fleet_contract.board import Board
+from fleet_contract.errors import BundleError, LoupeError, ModelError, StateError, TransferError
+from fleet_contract.names import Slot, UpdateState
+
+log = logging.getLogger(__name__)
+
+TICK_S = 0.2
+_RETRY_S = (1.0, 2.0, 5.0, 10.0, 20.0)
+
+
+class Watch(Protocol):
+    """A bundle on probation, as the inspection feeds it."""
+
+    probation: Probation
+
+    def end(self, outcome: Outcome) -> Loaded | None:
+        """Makes the outcome durable; what is to judge from now on."""
+
+
+class Line(Protocol):
+    """What updating needs of the inspection. Each call returns once it is done, between two parts."""
+
+    def activate(
+        self, loaded: Loaded | None, watch: Watch | None, store: Callable[[], None]
+    ) -> None:
+        """`store` is called first; if it raises, nothing is exchanged."""
+
+    def shadow(self, candidate: Loaded | None) -> None:
+        """Runs a candidate beside the active bundle, or none."""
+
+
+class _Watch:
+    def __init__(self, updater: "Updater", target: Target, new: Loaded, old: Loaded | None) -> None:
+        self.probation = Probation(updater.config.probation, new.mean_score)
+        self._updater, self._target, self._new, self._old = updater, target, new, old
+
+    def end(self, outcome: Outcome) -> Loaded | None:
+        return self._updater.probation_ended(self._target, outcome, self._new, self._old)
+
+
+class Updater:
+    """One line's updates. `tick` and `recover` belong to one thread; `desire` to any."""
+
+    def __init__(
+        self,
+        config: StationConfig,
+        board: Board,
+        durable: Durable,
+        store: BundleStore,
+        fetcher: Fetcher,
+        line: Line,
+        changed: Callable[[], None],
+    ) -> None:
+        self.config = config
+        self._board, self._durable, self._store = board, durable, store
+        self._fetcher, self._line, self._changed = fetcher, line, changed
+        self._name = config.line.name
+        self._desired: Target | None = None
+        self._stop = threading.Event()
+        self._wake = threading.Event()
+        self._active: Loaded | None = None
+        self._failures = 0
+
+    def desire(self, target: Target | None) -> None:
+        """What the verified metadata assign now; None: nothing new, keep running."""
+        self._desired = target
+        self._wake.set()
+
+    def stop(self) -> None:
+        """Ends `run` and whatever waits in it."""
+        self._stop.set()
+        self._wake.set()
+
+    def run(self) -> None:
+        """Until `stop`."""
+        while not self._stop.is_set():
+            try:
+                busy = self.tick()
+                self._failures = 0
+            except (sqlite3.Error, LoupeError) as error:
+                # A full disk or a link that does not carry: the step is done again later.
+                log.warning("update step is put off: %s", error)
+                busy = False
+                delay = _RETRY_S[min(self._failures, len(_RETRY_S) - 1)]
+                self._failures += 1
+                self._wake.wait(delay)
+            if not busy:
+                self._wake.wait(TICK_S)
+                self._wake.clear()
+
+    def tick(self) -> bool:
+        """One step if there is one to do. Raises TransferError and sqlite3.Error: call again later."""
+        if self._orders():
+            return True
+        if self._desired is not None and self._follow(self._desired):
+            return True
+        update = self._durable.update(self._name)
+        return update is not None and self._work(update)
+
+    # Starting.
+
+    def recover(self, *, unclean: bool) -> Loaded | None:
+        """Finds where the last run stood; returns what is to judge. Before the inspection begins."""
+        update = self._durable.update(self._name)
+        if update is not None and unclean:
+            self._count_death(update)
+        self._active = self._load_active()
+        self._store.clean(self._durable.needed())
+        return self._active
+
+    def resume(self) -> None:
+        """Puts the candidate and the watch back in place, once the inspection runs."""
+        update = self._durable.update(self._name)
+        if update is None:
+            return
+        if update.state is UpdateState.SHADOW:
+            self._load_candidate(update.target)
+        elif update.state is UpdateState.PROBATION and self._active is not None:
+            previous = self._load_slot(Slot.PREVIOUS)
+            watch = _Watch(self, update.target, self._active, previous)
+            self._line.activate(self._active, watch, lambda: None)
+
+    def _count_death(self, update: Update) -> None:
+        risky = (UpdateState.SHADOW, UpdateState.ACTIVATING, UpdateState.PROBATION)
+        if update.state not in risky:
+            return
+        deaths = self._durable.count_death(update.target)
+        if deaths < self.config.probation.deaths:
+            return
+        reason = f"the agent died {deaths} times with this bundle in state {update.state}"
+        on_probation = update.state is UpdateState.PROBATION
+        event = Event.REVERTED if on_probation else Event.FAILED
+        self._durable.advance(update.target, event, failure="crash", reason=reason)
+
+    def _load_active(self) -> Loaded | None:
+        """The active bundle, or the one before where it does not load any more."""
+        while (row := self._durable.slot(self._name, Slot.ACTIVE)) is not None:
+            try:
+                return self._load(row.digest)
+            except (BundleError, ModelError) as error:
+                log.error("active bundle %s: %s", row.digest[:12], error)
+                self._durable.event(
+                    "fault", f"the active bundle does not load: {error}", severity="error",
+                    line=self._name, digest=row.digest,
+                )  # fmt: skip
+                if self._durable.slot(self._name, Slot.PREVIOUS) is None:
+                    return None
+                self._durable.roll_back(self._name, f"does not load: {error}"[:500])
+        return None
+
+    def _load_slot(self, slot: Slot) -> Loaded | None:
+        row = self._durable.slot(self._name, slot)
+        try:
+            return self._load(row.digest) if row else None
+        except (BundleError, ModelError) as error:
+            log.error("bundle in slot %s: %s", slot, error)
+            return None
+
+    def _load(self, digest: str) -> Loaded:
+        return load_bundle(self._store.folder(digest), digest, self._board)
+
+    # Orders and assignments.
+
+    def _orders(self) -> bool:
+        for number, kind, line in self._durable.orders():
+            if kind == "rollback" and line == self._name:
+                self._operator_rollback(number)
+            else:
+                self._durable.order_done(number)
+            return True
+        return False
+
+    def _operator_rollback(self, number: int) -> None:
+        text, severity = "an operator rolled the line back", "warning"
+        try:
+            self._back(text)
+        except StateError as error:
+            text, severity = f"a rollback was ordered, but: {error}", "error"
+        self._durable.event("rollback", text, severity=severity, line=self._name)
+        self._durable.order_done(number)
+        self._changed()
+
+    def _back(self, reason: str) -> None:
+        """To the previous bundle, between two parts. Raises StateError where there is none."""
+        previous = self._load_slot(Slot.PREVIOUS)
+        if previous is None:
+            raise StateError(f"line {self._name} has no previous bundle that loads")
+        self._line.shadow(None)
+        self._line.activate(previous, None, lambda: self._durable.roll_back(self._name, reason))
+        self._active = previous
+
+    def _follow(self, target: Target) -> bool:
+        step = plan(target.order, self._durable.view(target))
+        if step is Step.NOTHING:
+            return False
+        update = self._durable.update(self._name)
+        if step is Step.SUPERSEDE and update is not None:
+            self._leave(update, Event.SUPERSEDED, reason="another assignment came")
+        elif step is Step.REVERT:
+            self._back("the server ordered the bundle before")
+        elif step is Step.PROMOTE:
+            self._line.shadow(None)
+            self._durable.relabel(target)
+            self._durable.advance(target, Event.PROMOTED)
+        elif step is Step.RELABEL:
+            self._durable.relabel(target)
+        else:
+            event = Event.ASSIGNED if step is Step.BEGIN else Event.SETTLED
+            self._durable.begin(target, event)
+        self._changed()
+        return True
+
+    def _leave(self, update: Update, event: Event, *, failure: str = "", reason: str = "",
+               numbers: dict[str, float] | None = None) -> None:  # fmt: skip
+        if update.state is UpdateState.SHADOW:
+            self._line.shadow(None)
+        self._durable.advance(update.target, event, failure=failure, reason=reason, numbers=numbers)
+        self._store.clean(self._durable.needed())
+        self._changed()
+
+    # The steps of the table.
+
+    def _work(self, update: Update) -> bool:
+        steps: dict[UpdateState, Callable[[Target], None]] = {
+            UpdateState.FETCHING: self._fetch,
+            UpdateState.VERIFIED: self._unpack,
+            UpdateState.STAGED: self._try,
+            UpdateState.SELF_TEST: self._trial,
+            UpdateState.ACTIVATING: self._activate,
+        }
+        step = steps.get(update.state)
+        if step is None:
+            return False
+        try:
+            step(update.target)
+        except Cancelled:
+            return not self._stop.is_set()
+        except DiskFullError as error:
+            self._leave(update, Event.FAILED, failure="disk", reason=str(error))
+        except (BundleError, ModelError) as error:
+            self._leave(update, Event.FAILED, failure="bundle", reason=str(error))
+        except (TransferError, StateError):
+            raise
+        except LoupeError as error:
+            self._leave(update, Event.FAILED, failure="disk", reason=str(error))
+        self._changed()
+        return True
+
+    def _cancelled(self) -> bool:
+        desired = self._desired
+        if self._stop.is_set() or self._durable.orders():
+            return True
+        if desired is None:
+            return False
+        return plan(desired.order, self._durable.view(desired)) is not Step.NOTHING
+
+    def _fetch(self, target: Target) -> None:
+        numbers = self._fetcher.fetch(target, self._cancelled)
+        self._durable.advance(target, Event.FETCHED, numbers=numbers)
+
+    def _unpack(self, target: Target) -> None:
+        self._store.unpack(target.digest)
+        self._durable.advance(target, Event.UNPACKED)
+        self._store.clean(self._durable.needed())
+
+    def _try(self, target: Target) -> None:
+        self._durable.advance(target, Event.TRIED)
+
+    def _trial(self, target: Target) -> None:
+        limit = self.config.trial.max_latency or self.config.line.deadline
+        result = run_trial(
+            self._store.folder(target.digest), self._board,
+            time_limit_s=self.config.trial.time_limit, max_latency_s=limit,
+        )  # fmt: skip
+        if self._stop.is_set():
+            raise Cancelled
+        update = self._durable.update(self._name)
+        if result.failure and update is not None:
+            self._leave(update, Event.FAILED, failure=result.failure, reason=result.reason,
+                        numbers=result.numbers)  # fmt: skip
+        elif target.assignment.slot == "shadow":
+            self._durable.advance(target, Event.SHADOWED, numbers=result.numbers)
+            self._load_candidate(target)
+        else:
+            self._durable.advance(target, Event.PASSED, numbers=result.numbers)
+
+    def _load_candidate(self, target: Target) -> None:
+        try:
+            self._line.shadow(self._load(target.digest))
+        except (BundleError, ModelError) as error:
+            self._durable.advance(target, Event.FAILED, failure="bundle", reason=str(error))
+            self._changed()
+
+    def _activate(self, target: Target) -> None:
+        new, old = self._load(target.digest), self._active
+        self._line.shadow(None)
+        if self._durable.proven(self._name, target.digest):
+            event, watch = Event.RETURNED, None
+        else:
+            event, watch = Event.EXCHANGED, _Watch(self, target, new, old)
+        self._line.activate(new, watch, lambda: self._advance_only(target, event))
+        self._active = new
+
+    def _advance_only(self, target: Target, event: Event) -> None:
+        self._durable.advance(target, event)
+
+    def probation_ended(
+        self, target: Target, outcome: Outcome, new: Loaded, old: Loaded | None
+    ) -> Loaded | None:
+        """Called by the inspection between two parts; returns what judges from now on."""
+        event = Event.HELD if outcome.held else Event.REVERTED
+        failure = "" if outcome.held else "probation"
+        try:
+            self._durable.advance(
+                target, event, failure=failure, reason=outcome.reason, numbers=outcome.numbers
+            )
+        except StateError:
+            # An operator or the server was faster; what they put in place stays.
+            return self._active
+        self._active = new if outcome.held else old
+        self._wake.set()
+        self._changed()
+        return self._active
