@@ -79,6 +79,11 @@ def test_the_schema_refuses_unknown_keys_and_wants_units() -> None:
     assert schema["$defs"]["Service"]["properties"]["memory_max"]["type"] == "string"
 
 
+def test_the_schema_beside_the_boards_is_the_models() -> None:
+    """After a wanted change: python -m firmware_configs schema > firmware_configs/board.schema.json."""
+    assert json.loads((BOARDS.parent / "board.schema.json").read_text()) == json_schema()
+
+
 @pytest.mark.parametrize("name", names())
 def test_telemetry_is_off_and_a_hung_agent_is_restarted(name: str) -> None:
     lines = render(find(name))["loupe-agent.service"].splitlines()

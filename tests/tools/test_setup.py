@@ -107,7 +107,9 @@ def test_an_unknown_kind_is_refused() -> None:
 
 
 def test_the_list_of_targets_is_what_make_does_first() -> None:
-    done = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert [line.split()[1] for line in done.stdout.splitlines()] == [
         "help", "setup", "demo", "test", "check", "bench", "clean",
     ]  # fmt: skip
