@@ -43,7 +43,6 @@ TABLE: dict[tuple[RolloutState, RolloutEvent], RolloutState] = {
     (_S.RUNNING,           _E.ROLL_BACK): _S.ROLLED_BACK,
     (_S.PAUSED,            _E.RESUME):    _S.RUNNING,
     (_S.PAUSED,            _E.ABORT):     _S.ABORTED,
-    (_S.PAUSED,            _E.ROLL_BACK): _S.ROLLED_BACK,
 }  # fmt: skip
 
 TERMINAL = frozenset({_S.COMPLETED, _S.ABORTED, _S.ROLLED_BACK})

@@ -1,0 +1,107 @@
+"""How far one device of a rollout is, from what it reports. No IO.
+
+Two sources say the same thing: update events (each step, with its reason) and the signed state (what
+is true now). Events may be late and a state may come without them, so either is enough.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from fleet_contract.messages import LineState, UpdateReport, UpdateStep
+from fleet_contract.names import UpdateState
+
+FAILED, SILENT = "failed", "silent"
+_LOST = (UpdateState.FAILED, UpdateState.ROLLED_BACK)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What the device is to reach."""
+
+    digest: str
+    rollout: str
+    attempt: int
+    slot: str
+
+    @property
+    def ready(self) -> UpdateState:
+        """The state in which the device does what it was asked for."""
+        return UpdateState.SHADOW if self.slot == "shadow" else UpdateState.COMMITTED
+
+    def meant(self, report: UpdateStep | UpdateReport) -> bool:
+        """Whether a report is about this attempt."""
+        return (report.digest, report.rollout, report.attempt) == (
+            self.digest, self.rollout, self.attempt,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceProgress:
+    """State of the update on the device, and what failed."""
+
+    state: str
+    failure: str = ""
+    reason: str = ""
+
+
+def observe(
+    before: DeviceProgress, target: Target, steps: Sequence[UpdateStep], line: LineState | None
+) -> DeviceProgress:
+    """The progress after `steps` (new ones, in order) and the latest signed state. A failure stays."""
+    now = before
+    for step in steps:
+        if target.meant(step) and now.state != FAILED:
+            now = _reported(now, step)
+    if now.state == FAILED or line is None:
+        return now
+    if line.update and target.meant(line.update):
+        now = _reported(now, line.update)
+    if now.state != FAILED and _reached(target, line):
+        now = DeviceProgress(target.ready)
+    return now
+
+
+def _reported(before: DeviceProgress, report: UpdateStep | UpdateReport) -> DeviceProgress:
+    if report.state in _LOST:
+        return DeviceProgress(FAILED, report.failure or str(report.state), report.reason)
+    if report.state in (UpdateState.IDLE, UpdateState.SUPERSEDED):
+        return before
+    if before.state == UpdateState.COMMITTED:
+        # A state report may be older than the event that said it was done.
+        return before
+    return DeviceProgress(report.state)
+
+
+def _reached(target: Target, line: LineState) -> bool:
+    under_way = line.update is not None and line.update.state not in (
+        UpdateState.IDLE, UpdateState.COMMITTED, UpdateState.SHADOW,
+        UpdateState.SUPERSEDED, *_LOST,
+    )  # fmt: skip
+    if under_way:
+        return False
+    place = line.candidate if target.slot == "shadow" else line.active
+    return place is not None and place.digest == target.digest
+
+
+def watch(
+    progress: DeviceProgress,
+    target: Target,
+    *,
+    waited_s: float,
+    update_timeout_s: float,
+    unheard_s: float | None,
+    silent_timeout_s: float,
+) -> DeviceProgress:
+    """Marks a device silent that took too long, or was not heard of; lets it come back.
+
+    `waited_s`: since it was assigned. `unheard_s`: since its last message, None where none ever came.
+    """
+    if progress.state == FAILED:
+        return progress
+    unheard = waited_s if unheard_s is None else min(unheard_s, waited_s)
+    if unheard > silent_timeout_s:
+        return replace(progress, failure=SILENT, reason=f"not heard of for {unheard:.0f} s")
+    if progress.state != target.ready and waited_s > update_timeout_s:
+        reason = f"still {progress.state} after {waited_s:.0f} s"
+        return replace(progress, failure=SILENT, reason=reason)
+    return replace(progress, failure="", reason="")
