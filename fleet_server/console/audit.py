@@ -1,6 +1,7 @@
 """The audit page: the chain, whole or broken."""
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,10 +12,11 @@ from fastapi.responses import HTMLResponse
 from fleet_server.audit import service
 from fleet_server.audit.models import AuditEntry
 from fleet_server.console.render import ConsoleRoute, page
-from fleet_server.console.show import Badge
+from fleet_server.console.show import Badge, short
 from fleet_server.services import ServicesDep
 
 PER_PAGE = 100
+_DIGEST = re.compile(r"\b[0-9a-f]{64}\b")
 
 router = APIRouter(route_class=ConsoleRoute, include_in_schema=False)
 
@@ -76,7 +78,8 @@ def _entry(entry: AuditEntry) -> EntryView:
 
 
 def _compact(data: dict[str, Any]) -> str:
-    text = json.dumps(data, ensure_ascii=False) if data else ""
+    text = _DIGEST.sub(lambda found: short(found[0]), json.dumps(data, ensure_ascii=False))
+    text = text if data else ""
     return text if len(text) <= 300 else f"{text[:297]}..."
 
 

@@ -22,6 +22,7 @@ from fleet_server.services import ServicesDep
 
 LIMIT_AT = 80.0
 """Where the threshold lies on a gauge of 100."""
+LOUD = 6
 CELLS_SHOWN = 3
 """Thumbnail cells that a table shows: those that moved most."""
 
@@ -51,7 +52,10 @@ class StationDrift:
     state: Badge
     note: str
     proposed: list[int]
-    features: list[FeatureView]
+    loud: list[FeatureView]
+    """Those that moved most; the table shows them."""
+    quiet: list[FeatureView]
+    """The others; shown on demand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +143,7 @@ def _station(
     here = [b for b in known if (b.device, b.line, b.camera) == key]
     accepted = next((b for b in here if b.state == "accepted"), None)
     proposed = [b.id for b in here if b.state == "proposed" and b.id is not None]
+    measured = _measured(state, accepted, threshold)
     return StationDrift(
         device=state.device,
         anchor=f"{state.device}-{state.line}-{state.camera}",
@@ -146,7 +151,8 @@ def _station(
         state=drift_badge(state.device, incidents, here),
         note=_note(state, accepted, bool(proposed), needed),
         proposed=proposed,
-        features=_measured(state, accepted, threshold),
+        loud=measured[:LOUD],
+        quiet=measured[LOUD:],
     )
 
 

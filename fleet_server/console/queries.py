@@ -73,7 +73,8 @@ def recent_windows(session: Session, device: str, count: int) -> list[WindowRow]
 def recent_events(session: Session, count: int, device: str | None = None) -> list[EventRow]:
     """The last events to come in, the newest first."""
     query = select(EventRow).order_by(col(EventRow.id).desc()).limit(count)
-    return list(session.exec(query.where(EventRow.device == device) if device else query))
+    rows = session.exec(query.where(EventRow.device == device) if device else query)
+    return sorted(rows, key=lambda row: -row.time_s)
 
 
 def drift_states(session: Session) -> list[DriftState]:

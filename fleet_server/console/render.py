@@ -35,7 +35,7 @@ NAVIGATION = (
     ("/", "Overview"),
     ("/drift", "Drift"),
     ("/review", "Review"),
-    ("/runs", "Training runs"),
+    ("/runs", "Training"),
     ("/releases", "Releases"),
     ("/rollouts", "Rollouts"),
     ("/audit", "Audit"),

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -17,7 +18,7 @@ from fleet_server.rollouts.models import GateDecision, Rollout, RolloutDevice
 from fleet_server.services import ServicesDep
 from fleet_server.telemetry.models import EventRow
 
-DECISIONS, STEPS = 30, 40
+DECISIONS, STEPS = 300, 40
 
 router = APIRouter(route_class=ConsoleRoute, include_in_schema=False)
 
@@ -63,6 +64,8 @@ class DecisionView:
     text: str
     numbers: list[Fact]
     at_s: float
+    looks: int
+    """How often in a row the gate decided so; the numbers are the last look's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +158,15 @@ def _stage_text(stage: Mapping[str, Any]) -> str:
     return f"{text}; {' '.join(limits)}" if limits else text
 
 
-def decision_view(rollout: Rollout, decision: GateDecision) -> DecisionView:
-    """A gate's decision in words."""
+def decision_views(rollout: Rollout, decisions: Sequence[GateDecision]) -> list[DecisionView]:
+    """Decisions with the newest first; looks in a row that decided the same are one row."""
+    runs = [
+        list(same) for _, same in groupby(decisions, key=lambda made: (made.stage, made.decision))
+    ]
+    return [_decision(rollout, same[0], len(same)) for same in runs]
+
+
+def _decision(rollout: Rollout, decision: GateDecision, looks: int) -> DecisionView:
     numbers = words.flatten(decision.numbers)
     guard = "guard_only" in decision.text or decision.numbers.get("mode") == "guard_only"
     guard = guard or decision.numbers.get("guard_only") is True
@@ -167,6 +177,7 @@ def decision_view(rollout: Rollout, decision: GateDecision) -> DecisionView:
         text=decision.text,
         numbers=[Fact(*pair) for pair in numbers],
         at_s=decision.at,
+        looks=looks,
     )
 
 
@@ -194,7 +205,7 @@ def build(
         created_s=rollout.created_at,
         reason=rollout.reason,
         stages=[_stage_view(rollout, i, stage) for i, stage in enumerate(_stages(rollout))],
-        decisions=[decision_view(rollout, decision) for decision in decisions],
+        decisions=decision_views(rollout, decisions),
         devices=[device_view(device) for device in devices],
         steps=[event_view(row) for row in steps],
         can_pause=rollout.state == "running",

@@ -54,6 +54,7 @@ class RunPage:
     comparison: list[Fact]
     metrics: list[Fact]
     log: str
+    log_empty: str
     can_cancel: bool
     can_retry: bool
 
@@ -85,6 +86,11 @@ def build(run: TrainingRun, log: Sequence[RunLog]) -> RunPage:
         comparison=[Fact(*pair) for pair in words.flatten(run.comparison)],
         metrics=[Fact(*pair) for pair in words.flatten(run.metrics)],
         log="\n".join(line.text for line in log),
+        log_empty=(
+            "The worker's lines appear here while it trains."
+            if run.state in ("queued", "leased")
+            else "No line was logged."
+        ),
         can_cancel=run.state in ("queued", "leased") and not run.cancel_requested,
         can_retry=run.state in ("failed", "cancelled"),
     )
@@ -100,7 +106,8 @@ def _facts(run: TrainingRun) -> list[Fact]:
         facts.append(Fact("Incident", str(run.incident), f"/drift#incident-{run.incident}"))
     facts.append(Fact("Requested by", run.requested_by))
     facts.append(Fact("Queued", absolute(run.created_at)))
-    facts.append(Fact("Worker", run.worker or "none yet"))
+    if run.worker:
+        facts.append(Fact("Worker", run.worker))
     facts.append(Fact("Attempts", str(run.attempts)))
     if run.started_at is not None and run.finished_at is not None:
         facts.append(Fact("Took", span(run.finished_at - run.started_at)))

@@ -73,6 +73,7 @@ def charts(bodies: Sequence[Body], baseline: Mapping[str, Sequence[float]]) -> l
     if not bodies:
         return []
     times = [float(body["end_s"]) for body in bodies]
+    holes = _holes(bodies)
     marks = tuple(
         float(after["start_s"])
         for before, after in pairwise(bodies)
@@ -82,8 +83,30 @@ def charts(bodies: Sequence[Body], baseline: Mapping[str, Sequence[float]]) -> l
     for feature, label, value in CHARTS:
         low, high = band(baseline.get(feature))
         values = [value(body) for body in bodies]
-        made.append(Chart(label, times, values, low, high, marks))
+        x, y = _with_holes(times, values, holes)
+        made.append(Chart(label, x, y, low, high, marks))
     return made
+
+
+def _holes(bodies: Sequence[Body]) -> list[int]:
+    """Positions before which windows are missing: a line must not be drawn across."""
+    spans = [body["end_s"] - body["start_s"] for body in bodies]
+    longest = 3 * max(spans)
+    return [
+        index
+        for index, (before, after) in enumerate(pairwise(bodies), 1)
+        if after["start_s"] - before["end_s"] > longest
+    ]
+
+
+def _with_holes(
+    times: Sequence[float], values: Sequence[float | None], holes: Sequence[int]
+) -> tuple[list[float], list[float | None]]:
+    x, y = list(times), list(values)
+    for index in reversed(holes):
+        x.insert(index, (times[index - 1] + times[index]) / 2)
+        y.insert(index, None)
+    return x, y
 
 
 def band(statistics: Sequence[float] | None) -> tuple[float | None, float | None]:

@@ -74,6 +74,8 @@ WHY: Mapping[str, str] = {
     "requested": "An incident asked this station for pictures.",
 }
 
+_SPELLED: Mapping[str, str] = {"auroc": "AUROC", "ap": "AP", "f1": "F1", "ms": "in ms", "s": "in s"}
+
 PLAYBOOK = ("open", "sampling", "labelling", "training", "trained", "closed")
 """States of an incident in their order."""
 
@@ -145,7 +147,7 @@ def flatten(content: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str
     """A JSON object as (name, value) in words; objects inside are walked, lists are joined."""
     rows: list[tuple[str, str]] = []
     for key, value in content.items():
-        name = f"{prefix}{plain(str(key))}"
+        name = prefix + _name(str(key))
         if isinstance(value, Mapping):
             rows += flatten(value, f"{name}, ")
         elif isinstance(value, list | tuple):
@@ -155,6 +157,10 @@ def flatten(content: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str
         elif _plain(value):
             rows.append((name, number(value)))
     return rows
+
+
+def _name(key: str) -> str:
+    return " ".join(_SPELLED.get(word, word) for word in plain(key).split(" "))
 
 
 def _plain(value: object) -> bool:

@@ -47,6 +47,12 @@ function drawGround(chart, data) {
   ctx.restore();
 }
 
+// The time of day in UTC; seconds only where they are not zero.
+function clock(seconds) {
+  const text = new Date(seconds * 1000).toISOString();
+  return text.slice(11, text.slice(17, 19) === "00" ? 16 : 19);
+}
+
 function axis(extra) {
   const line = { stroke: colour("--line"), width: 1 };
   return { stroke: colour("--muted"), grid: line, ticks: { ...line, size: 4 }, font: "12px system-ui, sans-serif", ...extra };
@@ -71,7 +77,7 @@ function drawChart(host) {
     legend: { show: false },
     cursor: { show: false },
     scales: { x: { time: true }, y: { range: yRange(data) } },
-    axes: [axis({ space: 70 }), axis({ size: 52, space: 32 })],
+    axes: [axis({ space: 70, values: (_chart, ticks) => ticks.map(clock) }), axis({ size: 52, space: 32 })],
     series: [{}, { stroke: colour("--info-fill"), width: 2, points: { show: data.x.length < 3 } }],
     hooks: { drawClear: [(chart) => drawGround(chart, data)] },
   };
@@ -99,10 +105,40 @@ function onKey(event) {
 }
 
 document.addEventListener("keydown", onKey);
-document.addEventListener("htmx:afterSwap", (event) => {
+// A live page is replaced under the reader's hands: what they had focused, opened or scrolled stays.
+const focusName = (element) => element.id || `${element.tagName} ${element.getAttribute("href")} ${element.textContent}`;
+let held = null;
+function hold() {
+  const live = document.getElementById("live");
+  const active = document.activeElement;
+  held = {
+    focus: live?.contains(active) ? focusName(active) : "",
+    open: [...document.querySelectorAll("details[open]")].map((details) => details.id),
+    scrolled: [...document.querySelectorAll(".scroll")].map((box) => [box.getAttribute("aria-label"), box.scrollLeft]),
+  };
+}
+
+function restore() {
+  if (!held) return;
+  for (const id of held.open) document.getElementById(id)?.setAttribute("open", "");
+  const boxes = [...document.querySelectorAll(".scroll")];
+  for (const [label, left] of held.scrolled) {
+    const box = left && boxes.find((box) => box.getAttribute("aria-label") === label);
+    if (box) box.scrollLeft = left;
+  }
+  const focused = held.focus && [...document.querySelectorAll("#live :is(a, button, summary, .scroll)")].find((element) => focusName(element) === held.focus);
+  if (focused) focused.focus({ preventScroll: true });
+  held = null;
+}
+
+document.addEventListener("htmx:beforeSwap", (event) => {
+  if (event.detail.elt.id === "live") hold();
+});
+document.addEventListener("htmx:afterSwap", () => {
   setOffset();
   ageTimes();
-  drawCharts(document.getElementById(event.target.id) ?? document);
+  drawCharts(document);
+  restore();
 });
 document.addEventListener("htmx:sseOpen", () => say("Live"));
 document.addEventListener("htmx:sseError", () => say("Connection lost, trying again"));
