@@ -1,0 +1,219 @@
+"""Puts a bundle together: models, golden samples, reference statistics, report, lineage."""
+
+import json
+import platform
+import shutil
+import subprocess
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fleet_contract import archive
+from fleet_contract.dataset import GOOD
+from fleet_contract.histogram import Histogram
+from fleet_contract.inference.accumulate import WindowAccumulator
+from fleet_contract.inference.features import frame_statistics
+from fleet_contract.inference.model import BundleModel
+from fleet_contract.inference.preprocess import Frame, decode_image, encode_png
+from fleet_contract.manifest import (
+    Decision,
+    GoldenSample,
+    InputSchema,
+    Lineage,
+    Manifest,
+    ModelFile,
+    Reference,
+)
+from fleet_contract.names import Precision, Verdict
+from trainer.calibrate import THRESHOLD, Promise
+from trainer.config import TrainerConfig
+from trainer.export import litert, onnx
+
+REFERENCE, EVALUATION = "reference.json", "evaluation.json"
+_CAMERA = "training"
+_LEAST_TOLERANCE, _MOST_TOLERANCE = 0.05, 0.2
+_TOOLS = ("torch", "onnx", "onnxruntime", "litert-torch", "ai-edge-quantizer", "ai-edge-litert",
+          "numpy", "opencv-python-headless")  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a bundle comes from, beyond its data set and configuration."""
+
+    run: str = ""
+    incident: str = ""
+    champion: str | None = None
+
+
+@dataclass(slots=True)
+class Draft:
+    """A bundle in the making: an unpacked folder and its manifest, complete but for the figures."""
+
+    folder: Path
+    manifest: Manifest
+    files: dict[str, bytes] = field(default_factory=dict)
+
+    def write(self) -> None:
+        """Writes the files that are not there yet."""
+        for name, data in self.files.items():
+            path = self.folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+
+    def update(self, files: dict[str, bytes], **fields: object) -> None:
+        """Replaces files and fields of the manifest."""
+        self.files |= files
+        self.manifest = self.manifest.model_copy(
+            update={**fields, "files": archive.file_entries(self.files)}
+        )
+        self.write()
+
+    def pack(self) -> bytes:
+        """The archive; the manifest is read back, so that what is packed is what can be loaded."""
+        data = archive.pack(self.manifest, self.files)
+        archive.read(data)
+        return data
+
+
+def model_files() -> list[ModelFile]:
+    """Every model of a bundle, with the widest tolerance."""
+    return [room.model_file(precision, _MOST_TOLERANCE) for room in (onnx, litert)
+            for precision in Precision]  # fmt: skip
+
+
+def draft(
+    folder: Path,
+    config: TrainerConfig,
+    *,
+    created_s: float,
+    promise: Promise,
+    classes: list[str],
+    golden: list[tuple[Frame, Verdict]],
+    lineage: Lineage,
+) -> Draft:
+    """A draft of the models that lie in `folder`; its report and reference are still empty."""
+    models = model_files()
+    files = {file.file: (folder / file.file).read_bytes() for file in models}
+    names = [f"golden/{index:02d}-{verdict}.png" for index, (_, verdict) in enumerate(golden)]
+    for name, (frame, _) in zip(names, golden, strict=True):
+        files[name] = encode_png(frame)
+    files |= {REFERENCE: b"{}", EVALUATION: b"{}"}
+    result = Draft(
+        folder,
+        Manifest(
+            line=config.line.name,
+            created_s=created_s,
+            epoch=config.bundle.epoch,
+            hardware=config.bundle.hardware,
+            input=InputSchema(channels=config.input.channels, min_side=config.input.min_side,
+                              max_side=config.input.max_side),
+            preprocess=config.preprocess(),
+            models=models,
+            decision=Decision(threshold=THRESHOLD, promise=promise.to_json()),
+            classes=classes,
+            golden=[GoldenSample(file=name, verdict=verdict, scores={})
+                    for name, (_, verdict) in zip(names, golden, strict=True)],
+            reference=REFERENCE,
+            evaluation=EVALUATION,
+            lineage=lineage,
+            files=archive.file_entries(files),
+        ),
+        files,
+    )  # fmt: skip
+    result.write()
+    return result
+
+
+def score_golden(made: Draft) -> None:
+    """Fills in the golden scores of every model, and each model's tolerance.
+
+    The tolerance is three times the largest difference between the model and the same runtime's
+    fp32 on these samples, within 0.05 and 0.2: other processors round otherwise.
+    """
+    manifest = made.manifest
+    scores: dict[str, list[float]] = {}
+    for file in manifest.models:
+        model = BundleModel(made.folder, manifest, file.runtime, file.precision)
+        frames = [
+            decode_image(made.files[g.file], manifest.input.channels) for g in manifest.golden
+        ]
+        scores[model.key] = [round(model.judge(frame).score, 6) for frame in frames]
+    samples = [
+        sample.model_copy(update={"scores": {key: values[i] for key, values in scores.items()}})
+        for i, sample in enumerate(manifest.golden)
+    ]
+    models = [
+        file.model_copy(update={"score_tolerance": _tolerance(file, scores)})
+        for file in manifest.models
+    ]
+    made.update({}, golden=samples, models=models)
+
+
+def _tolerance(file: ModelFile, scores: dict[str, list[float]]) -> float:
+    mine = np.array(scores[f"{file.runtime}/{file.precision}"])
+    exact = np.array(scores[f"{file.runtime}/{Precision.FP32}"])
+    observed = float(np.abs(mine - exact).max())
+    return round(min(max(3 * observed, _LEAST_TOLERANCE), _MOST_TOLERANCE), 4)
+
+
+def reference(line: str, frames: list[Frame], scores: list[float], created_s: float) -> bytes:
+    """Statistics of training frames, as one window, with scores of parts that were not trained on.
+
+    Shifts are against the first frame. No bundle is named: the window lies inside of it.
+    """
+    window = WindowAccumulator(line, _CAMERA, None, created_s)
+    first = frame_statistics(frames[0], None)
+    for frame in frames:
+        same = frame.shape == frames[0].shape
+        window.frame(frame_statistics(frame, first.grey if same else None))
+    histogram = Histogram.of("score/1", scores).to_message()
+    closed = window.close(created_s).model_copy(update={"score": histogram})
+    return Reference(window=closed).model_dump_json().encode()
+
+
+def evaluation_json(report: dict[str, Any]) -> bytes:
+    """The report as it stands in a bundle: keys sorted, so that the same figures are the same bytes."""
+    return json.dumps(report, sort_keys=True, indent=1, allow_nan=False).encode()
+
+
+def lineage(config: TrainerConfig, dataset: str, origin: Origin) -> Lineage:
+    """What the bundle was made from and with."""
+    return Lineage(
+        dataset=dataset,
+        config=config.digest(),
+        code=code_version(),
+        seed=config.train.seed,
+        run=origin.run,
+        incident=origin.incident,
+        parent=origin.champion,
+        environment={
+            "python": platform.python_version(),
+            **{t: _version(t) for t in _TOOLS},
+        },
+    )
+
+
+def code_version() -> str:
+    """The package's version and, in a checkout, the commit."""
+    version = f"loupe {_version('loupe')}"
+    git = shutil.which("git")
+    if git is None:
+        return version
+    command = [git, "-C", str(Path(__file__).parent), "rev-parse", "--short=12", "HEAD"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    return f"{version} at {found.stdout.strip()}" if found.returncode == 0 else version
+
+
+def _version(distribution: str) -> str:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def classes_of(labels: list[str]) -> list[str]:
+    """The classes of defect, sorted."""
+    return sorted(set(labels) - {GOOD})

@@ -1,0 +1,97 @@
+"""Commands about configuration and data."""
+
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Literal, cast
+
+import typer
+from rich.console import Console
+
+from fleet_contract.dataset import DatasetVersion
+from fleet_contract.errors import ConfigError
+from fleet_contract.names import LINE_PATTERN
+from trainer.commands.show import bar, dataset_table
+from trainer.data.importing import ImportOptions, import_source
+from trainer.data.store import Store
+from trainer.template import template
+
+StoreOption = Annotated[Path, typer.Option("--store", help="Folder of images and data sets.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def new(
+    line: Annotated[str, typer.Argument(help="The line's name.")],
+    width: Annotated[int, typer.Option(help="Width of the network's input, pixels.")] = 256,
+    height: Annotated[int, typer.Option(help="Height of the network's input, pixels.")] = 256,
+    channels: Annotated[int, typer.Option(help="3 is RGB, 1 is grey.")] = 3,
+) -> None:
+    """Print a complete configuration for a line, with every default."""
+    check_line(line)
+    typer.echo(template(line, width=width, height=height, channels=channels), nl=False)
+
+
+def import_images(
+    source: Annotated[Path, typer.Argument(help="CSV file, or folder with manifest.csv or good/.")],
+    line: Annotated[str, typer.Option(help="The line's name.")],
+    store: StoreOption,
+    holdout: Annotated[float, typer.Option(help="Share of parts kept for measuring.")] = 0.3,
+    seed: Annotated[int, typer.Option(help="Decides which parts.")] = 0,
+    channels: Annotated[int, typer.Option(help="1 grey, 3 RGB, 0 as the images are.")] = 0,
+    label_column: Annotated[str, typer.Option(help="Column of the label.")] = "",
+    group_column: Annotated[str, typer.Option(help="Column of the physical part.")] = "group",
+    good: Annotated[str, typer.Option(help="The good class; an empty label is good too.")] = "good",
+    where: Annotated[list[str] | None, typer.Option(help="COLUMN=VALUE,VALUE: only these.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Import images with labels and masks as a data set, split by part."""
+    check_line(line)
+    if channels not in (0, 1, 3):
+        raise ConfigError("--channels is not usable", expected="0, 1 or 3", found=str(channels))
+    options = ImportOptions(
+        line=line, holdout=holdout, seed=seed,
+        channels=cast(Literal[1, 3], channels) if channels else None,
+        label_column=label_column or None, group_column=group_column, good=good,
+        where=dict(parse_where(text) for text in where or []),
+    )  # fmt: skip
+    with bar("importing") as tick:
+        version = import_source(Store(store), source, options, tick)
+    show_version(version, as_json=as_json)
+
+
+def datasets(store: StoreOption, as_json: JsonOption = False) -> None:
+    """List the data sets of a store."""
+    opened = Store(store)
+    for digest in opened.digests():
+        show_version(opened.version(digest), as_json=as_json)
+
+
+def show_version(version: DatasetVersion, *, as_json: bool) -> None:
+    """One data set on standard output; the digest stands alone on the last line of the text form."""
+    counts: dict[str, dict[str, int]] = {}
+    for item in version.items:
+        sides = counts.setdefault(item.label, {"train": 0, "holdout": 0})
+        sides[item.split] += 1
+    if as_json:
+        facts = {"digest": version.digest(), "line": version.line, "reason": version.reason,
+                 "channels": version.channels, "images": len(version.items),
+                 "parts": len({item.group for item in version.items}), "labels": counts}  # fmt: skip
+        typer.echo(json.dumps(facts))
+        return
+    Console(stderr=True).print(dataset_table(version, counts))
+    typer.echo(version.digest())
+
+
+def check_line(line: str) -> None:
+    """Raises ConfigError for a name that no line may have."""
+    if not re.fullmatch(LINE_PATTERN[1:-1], line):
+        raise ConfigError("not a line's name", expected="lower-case letters, digits and -, up to 63",
+                          found=repr(line[:80]))  # fmt: skip
+
+
+def parse_where(text: str) -> tuple[str, frozenset[str]]:
+    """`exposure=4,5,6` -> the column and its values. Raises ConfigError."""
+    column, sign, values = text.partition("=")
+    if not sign or not column or not values:
+        raise ConfigError(f"--where {text!r} is not usable", expected="COLUMN=VALUE,VALUE")
+    return column.strip(), frozenset(value.strip() for value in values.split(","))

@@ -1,0 +1,169 @@
+"""A line's training configuration: one TOML file, every value checked, quantities with their unit."""
+
+import hashlib
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from fleet_contract.errors import ConfigError
+from fleet_contract.manifest import Preprocess
+from fleet_contract.names import LineName
+from fleet_contract.units import Seconds
+
+_PIXELS = re.compile(r"^\s*([0-9]+)\s*px\s*$")
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+def parse_pixels(value: object) -> int:
+    """`"4px"` -> 4. Raises ValueError that names the unit for anything else."""
+    match = _PIXELS.match(value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError(f"expected whole pixels with their unit, such as '4px', found {value!r}")
+    return int(match[1])
+
+
+Pixels = Annotated[int, BeforeValidator(parse_pixels)]
+
+
+class Table(BaseModel):
+    """A table of the file: immutable, and a key that is not known is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class LineTable(Table):
+    """[line]"""
+
+    name: LineName
+
+
+class InputTable(Table):
+    """[input]: what the graph sees; frames of another size are resized to it."""
+
+    width: int = Field(default=256, ge=32, le=2048, multiple_of=8)
+    height: int = Field(default=256, ge=32, le=2048, multiple_of=8)
+    channels: Literal[1, 3] = 3
+    min_side: int = Field(default=64, ge=8)
+    max_side: int = Field(default=8192, le=16384)
+
+
+class AugmentTable(Table):
+    """[augment]: how far the line's light and position may move, so that the model expects it."""
+
+    gain: tuple[float, float] = (0.85, 1.15)
+    offset: tuple[float, float] = (-6.0, 6.0)
+    noise: tuple[float, float] = (0.0, 3.0)
+    colour: float = Field(default=0.04, ge=0, le=0.5)
+    shift: Pixels = Field(default=4, ge=0, le=64)
+    flip: bool = False
+
+    @model_validator(mode="after")
+    def _ascending(self) -> Self:
+        for name in ("gain", "offset", "noise"):
+            low, high = getattr(self, name)
+            if low > high or (name != "offset" and low < 0):
+                raise ValueError(f"{name}: expected [lowest, highest], found [{low}, {high}]")
+        return self
+
+
+class TrainTable(Table):
+    """[train]"""
+
+    time_budget: Seconds = Field(default=60.0, gt=0, le=7 * 86400)
+    epochs: int = Field(default=400, ge=1)
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    batch: int = Field(default=16, ge=2, le=256)
+    width_factor: float = Field(default=0.5, ge=0.125, le=4)
+    learning_rate: float = Field(default=4e-3, gt=0, lt=1)
+    crop: float = Field(default=0.5, ge=0.2, le=1)
+    """Side of the crops that locating is trained on, as a share of the image's."""
+    threads: int = Field(default=0, ge=0, le=256)
+    """Cores to use; 0: all."""
+
+
+class ThresholdTable(Table):
+    """[threshold]"""
+
+    overkill_at_most: Share = 0.02
+    calibration_share: float = Field(default=0.2, gt=0, lt=0.6)
+    """Share of the training parts that are kept out of training, to choose the threshold on."""
+
+
+class QuantizeTable(Table):
+    """[quantize]"""
+
+    calibration_images: int = Field(default=64, ge=4, le=2000)
+
+
+class GatesTable(Table):
+    """[gates]: what stops a bundle from being made."""
+
+    max_flips: float = Field(default=0.05, ge=0, le=1)
+    """Largest share of the holdout on which int8 may decide otherwise than fp32."""
+
+
+class BundleTable(Table):
+    """[bundle]"""
+
+    epoch: int = Field(default=1, ge=1)
+    hardware: list[str] = Field(default=["*"], min_length=1)
+    golden: int = Field(default=8, ge=2, le=64)
+
+
+class TrainerConfig(Table):
+    """The whole file."""
+
+    line: LineTable
+    input: InputTable = InputTable()
+    train: TrainTable = TrainTable()
+    augment: AugmentTable = AugmentTable()
+    threshold: ThresholdTable = ThresholdTable()
+    quantize: QuantizeTable = QuantizeTable()
+    gates: GatesTable = GatesTable()
+    bundle: BundleTable = BundleTable()
+
+    def preprocess(self) -> Preprocess:
+        """How a frame becomes the graph's input, for the manifest."""
+        order: Literal["grey", "rgb"] = "grey" if self.input.channels == 1 else "rgb"
+        return Preprocess(height=self.input.height, width=self.input.width, channel_order=order)
+
+    def digest(self) -> str:
+        """SHA-256 of the configuration with every default filled in."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+
+def parse_config(text: str, source: str) -> TrainerConfig:
+    """The configuration in TOML `text`. Raises ConfigError that names `source`, key and remedy."""
+    try:
+        return TrainerConfig.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{source} is not TOML: {error}") from error
+    except ValidationError as error:
+        raise ConfigError(f"{source}: {_problem(error)}") from error
+
+
+def load_config(path: Path) -> TrainerConfig:
+    """The configuration in a file. Raises ConfigError."""
+    try:
+        return parse_config(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}",
+                          remedy="`loupe-trainer new LINE` prints a complete one.") from error  # fmt: skip
+
+
+def _problem(error: ValidationError) -> str:
+    problem = error.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] != "extra_forbidden":
+        found = "" if problem["type"] == "missing" else f"; found {problem['input']!r}"
+        return f"{key}: {problem['msg']}{found}"
+    table = next(iter(problem["loc"])) if len(problem["loc"]) > 1 else ""
+    field = TrainerConfig.model_fields.get(str(table))
+    tables: type[BaseModel] = TrainerConfig
+    if field is not None and field.annotation is not None:
+        tables = field.annotation
+    known = tables.model_fields
+    return f"{key}: no such key; expected one of {', '.join(known)}"

@@ -1,0 +1,1 @@
+"""A trained network as files for the runtimes of devices."""
