@@ -22,7 +22,7 @@ VENV = ROOT / ".venv"
 PINS = ["pyproject.toml", "constraints.txt", "hatch_build.py"]
 LOCK = "fleet_server/console/package-lock.json"
 OLDEST = (3, 11)
-FREE_GB = {"demo": 5, "dev": 5}
+FREE_GB = 5
 EXTRAS = {"demo": "agent,server,trainer,hil", "dev": "dev"}
 TORCH = "torch==2.13.0"  # exactly: a range may take a build that brings gigabytes of GPU libraries
 SYSTEM = {
@@ -61,7 +61,7 @@ def set_up(kind: str) -> None:
     if is_done(kind):
         return
     started = time.monotonic()
-    check_disk(kind)
+    check_disk()
     make_venv()
     say(
         "Python packages into .venv, at the versions of constraints.txt (some minutes the first time):"
@@ -82,11 +82,11 @@ def check_python() -> None:
         )
 
 
-def check_disk(kind: str) -> None:
+def check_disk() -> None:
     free = shutil.disk_usage(str(ROOT)).free / 1e9
-    if free < FREE_GB[kind] and not VENV.exists():
+    if free < FREE_GB and not VENV.exists():
         raise SetupError(
-            f"expected {FREE_GB[kind]} GB free on the disk of {ROOT}, found {free:.1f} GB. Make room, then run it again."
+            f"expected {FREE_GB} GB free on the disk of {ROOT}, found {free:.1f} GB. Make room, then run it again."
         )
 
 

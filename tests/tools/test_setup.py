@@ -71,7 +71,7 @@ def test_too_small_a_disk_is_said_before_anything_is_fetched(
 ) -> None:
     monkeypatch.setattr("tools.setup.shutil.disk_usage", lambda _: SimpleNamespace(free=10**9))
     with pytest.raises(setup.SetupError, match=rf"GB free on the disk of {checkout}, found 1\.0"):
-        setup.check_disk("demo")
+        setup.check_disk()
 
 
 def test_a_finished_set_up_is_known(checkout: Path) -> None:
