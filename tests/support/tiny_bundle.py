@@ -3,6 +3,7 @@
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -79,7 +80,8 @@ def red_mean_model(gain: float, bias: float) -> bytes:
         [_tensor(name, value) for name, value in weights.items()],
     )
     opset = [helper.make_opsetid("", 17)]
-    return helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString()
+    model: bytes = helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString()
+    return model
 
 
 def _tensor(name: str, value: NDArray[np.float32]) -> onnx.TensorProto:
@@ -124,7 +126,7 @@ def _manifest(spec: TinySpec, golden: list[GoldenSample], files: dict[str, FileE
         runtime=Runtime.ONNX, precision=Precision.FP32, file="model/fp32.onnx",
         dtype="float32", layout="nchw", score_tolerance=0.02,
     )  # fmt: skip
-    fields = {
+    fields: dict[str, Any] = {
         "v": 1,
         "line": spec.line,
         "created_s": 1_760_000_000.0,
