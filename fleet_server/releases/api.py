@@ -12,9 +12,8 @@ from fleet_server.errors import TooLargeError
 from fleet_server.releases import service
 from fleet_server.releases.models import Release
 from fleet_server.services import ServicesDep
-from fleet_server.trust.dependency import TrustDep
 
-router = APIRouter(prefix="/api/v1", tags=["releases"])
+router = APIRouter(tags=["releases"])
 
 By = Annotated[str, Query(max_length=80, description="Who does it, for the audit log.")]
 
@@ -95,13 +94,12 @@ class RefusalIn(BaseModel):
 async def submit(
     request: Request,
     services: ServicesDep,
-    trust: TrustDep,
     run: Annotated[str | None, Query(max_length=64)] = None,
     by: By = "operator",
 ) -> Submitted:
     """Takes a bundle's archive as the raw body."""
     archive = await _body(request, services.config.limits.blob)
-    release = await run_in_threadpool(service.submit, services, trust.image, by, archive, run)
+    release = await run_in_threadpool(service.submit, services, by, archive, run)
     return Submitted(digest=release.digest, line=release.line, state=release.state)
 
 
@@ -130,14 +128,14 @@ def show(services: ServicesDep, digest: str) -> ReleaseOut:
 
 
 @router.get("/releases/{digest}/to-sign")
-def to_sign(services: ServicesDep, trust: TrustDep, digest: str) -> ToSign:
+def to_sign(services: ServicesDep, digest: str) -> ToSign:
     """What is to be signed. Where another release came first it is drafted again, without signatures."""
-    release = service.to_sign(services, trust.image, digest)
+    release = service.to_sign(services, digest)
     return ToSign(
         digest=release.digest,
         target=service.target_of(release),
-        metadata=trust.image.as_json((release.draft or "").encode()),
-        previous=trust.image.as_json(trust.image.targets_bytes()),
+        metadata=services.trust.image.as_json((release.draft or "").encode()),
+        previous=services.trust.image.as_json(services.trust.image.targets_bytes()),
         describe=release.describe,
         signatures=len(release.signed_by),
         threshold=release.threshold,
@@ -147,13 +145,12 @@ def to_sign(services: ServicesDep, trust: TrustDep, digest: str) -> ToSign:
 @router.post("/releases/{digest}/signatures")
 def sign(
     services: ServicesDep,
-    trust: TrustDep,
     digest: str,
     body: SignatureIn,
     by: By = "operator",
 ) -> Signed:
     """Adds a signature; with the last one the release is published."""
-    release = service.sign(services, trust.image, by, digest, body.keyid, body.sig)
+    release = service.sign(services, by, digest, body.keyid, body.sig)
     return Signed(
         state=release.state, signatures=len(release.signed_by), threshold=release.threshold
     )

@@ -28,9 +28,7 @@ log = logging.getLogger(__name__)
 RULE = "rule:releases"
 
 
-def submit(
-    services: Services, image: ImageRepository, actor: str, archive: bytes, run: str | None = None
-) -> Release:
+def submit(services: Services, actor: str, archive: bytes, run: str | None = None) -> Release:
     """Checks and stores an archive and drafts its approval; the same archive again changes nothing.
 
     Raises BundleError for a broken archive, NotFoundError for a line that is not there, StateError
@@ -53,7 +51,7 @@ def submit(
     encoded = encode(archive)
     for blob in (archive, encoded.data, encoded.hashes):
         services.store.put(blob)
-    draft = image.draft(digest, len(archive), _custom(manifest, encoded))
+    draft = services.trust.image.draft(digest, len(archive), _custom(manifest, encoded))
     now = services.clock.time()
     release = Release(
         digest=digest,
@@ -67,7 +65,7 @@ def submit(
         encodings=[encoded.encoding.model_dump(mode="json")],
         run=run,
         draft=draft.decode(),
-        threshold=image.signers(draft)[1],
+        threshold=services.trust.image.signers(draft)[1],
         created_at=now,
         created_by=actor,
     )
@@ -133,7 +131,7 @@ def list_releases(session: Session, line: str | None = None, limit: int = 100) -
     return list(session.exec(query.where(Release.line == line) if line else query))
 
 
-def to_sign(services: Services, image: ImageRepository, digest: str) -> Release:
+def to_sign(services: Services, digest: str) -> Release:
     """The release with a draft that can still be published.
 
     Where another release was published after the draft was made, it is drafted again and its
@@ -142,10 +140,10 @@ def to_sign(services: Services, image: ImageRepository, digest: str) -> Release:
     with services.database.read() as session:
         release = find_release(session, digest)
     check_open(release.state, release.digest)
-    if release.draft and image.follows(release.draft.encode()):
+    if release.draft and services.trust.image.follows(release.draft.encode()):
         return release
     custom = ImageCustom.of(release.model_dump(include={"line", "epoch", "hardware", "encodings"}))
-    draft = image.draft(release.digest, release.length, custom).decode()
+    draft = services.trust.image.draft(release.digest, release.length, custom).decode()
     with services.database.write() as session:
         release = find_release(session, digest)
         check_open(release.state, release.digest)
@@ -160,7 +158,6 @@ def to_sign(services: Services, image: ImageRepository, digest: str) -> Release:
 
 def sign(
     services: Services,
-    image: ImageRepository,
     actor: str,
     digest: str,
     keyid: str,
@@ -175,13 +172,13 @@ def sign(
         release = find_release(session, digest)
     check_open(release.state, release.digest)
     before = release.draft or ""
-    if not before or not image.follows(before.encode()):
+    if not before or not services.trust.image.follows(before.encode()):
         raise StateError(
             "another release was published since this one was drafted",
             remedy="Ask for what is to be signed again, and sign that.",
         )
-    draft = image.add_signature(before.encode(), keyid, signature)
-    signers, _ = image.signers(draft)
+    draft = services.trust.image.add_signature(before.encode(), keyid, signature)
+    signers, _ = services.trust.image.signers(draft)
     with services.database.write() as session:
         release = find_release(session, digest)
         if release.draft != before or release.state not in OPEN:
@@ -191,13 +188,13 @@ def sign(
         session.add(release)
         data = {"keyid": keyid, "signatures": len(signers), "threshold": release.threshold}
         record(session, services.clock.time(), actor, "release.sign", release.digest, data)
-    publish_ready(services, image)
+    publish_ready(services)
     _tell(services, release.digest)
     with services.database.read() as session:
         return find_release(session, release.digest)
 
 
-def publish_ready(services: Services, image: ImageRepository) -> list[str]:
+def publish_ready(services: Services) -> list[str]:
     """Publishes releases that have all signatures; the digests that are approved by it.
 
     Safe to repeat: one that was published just before a crash is only marked.
@@ -210,7 +207,7 @@ def publish_ready(services: Services, image: ImageRepository) -> list[str]:
     for release in waiting:
         if len(release.signed_by) < release.threshold or not release.draft:
             continue
-        version = _publish(image, release)
+        version = _publish(services.trust.image, release)
         if version is not None:
             _mark_approved(services, release.digest, version)
             approved.append(release.digest)

@@ -11,7 +11,7 @@ from fleet_server.rollouts import service
 from fleet_server.rollouts.models import GateDecision, Rollout, RolloutDevice
 from fleet_server.services import Services, ServicesDep
 
-router = APIRouter(prefix="/api/v1/rollouts", tags=["rollouts"])
+router = APIRouter(prefix="/rollouts", tags=["rollouts"])
 
 By = Annotated[str, Query(max_length=80, description="Who does it, for the audit log.")]
 
@@ -84,7 +84,7 @@ class RolloutOut(BaseModel):
 
 
 class RolloutDetail(RolloutOut):
-    """A rollout with its plan, devices, and latest decisions first."""
+    """A rollout with its plan, devices and gate decisions, the oldest first."""
 
     plan: dict[str, Any]
     devices: list[RolloutDeviceOut]
@@ -107,7 +107,7 @@ def _detail(session: Session, rollout: Rollout) -> RolloutDetail:
         {
             **_out(rollout),
             "devices": [_device(row) for row in service.rollout_devices(session, key)],
-            "decisions": [_decision(rollout, row) for row in service.decisions(session, key)],
+            "decisions": [_decision(rollout, row) for row in service.decisions(session, key)[::-1]],
         }
     )
 

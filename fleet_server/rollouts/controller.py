@@ -34,7 +34,6 @@ from fleet_server.rollouts.progress import FAILED, SILENT, DeviceProgress, Targe
 from fleet_server.services import Services
 from fleet_server.telemetry.models import EventRow
 from fleet_server.trust.director import Assigned
-from fleet_server.trust.setup import TrustRepositories
 
 log = logging.getLogger(__name__)
 
@@ -46,8 +45,8 @@ _HOLD_EVERY_S = 5.0
 class Controller:
     """`tick` does everything that is due; one thread calls it."""
 
-    def __init__(self, services: Services, trust: TrustRepositories) -> None:
-        self._services, self._trust = services, trust
+    def __init__(self, services: Services) -> None:
+        self._services, self._trust = services, services.trust
         self._looked: dict[int, float] = {}
         self._held: dict[int, float] = {}
         self._renewed: float | None = None
@@ -62,7 +61,7 @@ class Controller:
     def tick(self) -> None:
         """One round."""
         now = self._services.clock.time()
-        publish_ready(self._services, self._trust.image)
+        publish_ready(self._services)
         self._begin_approved(now)
         for rollout in self._live():
             self._follow(rollout, now)
