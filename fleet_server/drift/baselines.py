@@ -22,7 +22,10 @@ def pack(known: Mapping[str, Reference]) -> dict[str, list[float]]:
 
 def unpack(stored: Mapping[str, Sequence[float]]) -> dict[str, Reference]:
     """As used."""
-    return {name: Reference(*values) for name, values in stored.items()}
+    return {
+        name: Reference(mean, sd, r1, int(windows))
+        for name, (mean, sd, r1, windows) in stored.items()
+    }
 
 
 def current(

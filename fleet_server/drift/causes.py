@@ -1,8 +1,9 @@
 """What drifted, from which features moved. Rules in order; the first that fits names the cause.
 
 Sharpness and noise are over the light's level, and thumbnail cells over the picture's mean, so that light
-alone moves the levels but hardly these: dirt shows as a few cells that changed more than the
-picture's mean did.
+alone moves the levels but hardly these. Where cells changed more than the picture's mean, something
+stands in it (dirt: cells go one way) or it moved (cells go both ways alike). Phase correlation alone
+would not do: parts that differ blur it.
 """
 
 from collections.abc import Mapping
@@ -14,9 +15,10 @@ _SHARE = 0.5
 """A feature counts as moved from this share of the alarm's threshold on."""
 _QUIET = 0.35
 """Below this share every image feature must be before the product or the model is blamed."""
-_MOST_CELLS = 24
-"""Dirt covers fewer cells than this; light, vignetting and a moved camera change more."""
-_LEVELS = ("std", "p01", "p99", "clip_low", "clip_high", "entropy", "saturation")
+_LOCAL = 1.5
+"""Cells that change this many times as much as the mean are a change within the picture."""
+_BALANCED = 0.5
+"""Least share of the smaller to the larger change, of cells up and cells down, in a moved picture."""
 
 
 def attribute(moved: Mapping[str, Moved], threshold: float) -> Cause | None:
@@ -24,27 +26,29 @@ def attribute(moved: Mapping[str, Moved], threshold: float) -> Cause | None:
     far = {name for name, m in moved.items() if m.strength >= _SHARE * threshold}
     if far & {"shift_x", "shift_y"}:
         return "camera"
-    if _dirty(moved, far):
-        return "dirt"
+    within = _within_the_picture(moved, far)
+    if within:
+        return within
     if far & {"mean", "rg", "bg"}:
         return "light"
     if "noise" in far and moved["noise"].s > 0:
         return "noise"
     if far & {"sharpness", "edges", "noise", "shift_response"}:
         return "focus"
-    if far & set(_LEVELS):
+    if far - set(SCORES):
         return "light"
-    if far & set(CELLS):
-        return "dirt"
     return _of_the_scores(moved, far, threshold)
 
 
-def _dirty(moved: Mapping[str, Moved], far: set[str]) -> bool:
-    cells = [moved[name].change for name in far & set(CELLS)]
-    if not cells or len(cells) > _MOST_CELLS:
-        return False
+def _within_the_picture(moved: Mapping[str, Moved], far: set[str]) -> Cause | None:
+    changes = [moved[name].change for name in far & set(CELLS)]
+    if not changes:
+        return None
+    up, down = max(0.0, *changes), max(0.0, *(-change for change in changes))
     brightness = abs(moved["mean"].change) if "mean" in moved else 0.0
-    return max(abs(change) for change in cells) > 1.5 * brightness
+    if max(up, down) <= _LOCAL * brightness:
+        return None
+    return "camera" if min(up, down) >= _BALANCED * max(up, down) else "dirt"
 
 
 def _of_the_scores(moved: Mapping[str, Moved], far: set[str], threshold: float) -> Cause | None:
@@ -53,6 +57,4 @@ def _of_the_scores(moved: Mapping[str, Moved], far: set[str], threshold: float) 
     ]
     if stirring or not far:
         return None
-    if "rejects" in far:
-        return "mix"
-    return "model"
+    return "mix" if "rejects" in far else "model"

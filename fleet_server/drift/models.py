@@ -23,7 +23,7 @@ class Baseline(SQLModel, table=True):
     start_s: float
     end_s: float
     features: dict[str, list[float]] = Field(default_factory=dict, sa_column=_json())
-    """Per feature [mean, standard deviation of window means, lag-1 autocorrelation]."""
+    """Per feature [mean, standard deviation of window means, lag-1 autocorrelation, windows]."""
     score_digest: str | None = None
     """The bundle whose scores `scores` describes: learned anew after every swap."""
     scores: dict[str, list[float]] = Field(default_factory=dict, sa_column=_json())
