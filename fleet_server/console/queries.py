@@ -9,8 +9,7 @@ from sqlmodel import Session, col, select
 from fleet_server.console.show import Counts
 from fleet_server.drift.models import DriftState, Incident
 from fleet_server.labels.models import Sample
-from fleet_server.releases.models import Release
-from fleet_server.rollouts.models import GateDecision, Rollout, RolloutDevice
+from fleet_server.rollouts.models import Rollout
 from fleet_server.telemetry.models import EventRow, PartsRow, WindowRow
 
 
@@ -105,29 +104,6 @@ def sample_groups(session: Session) -> list[SampleGroup]:
     key = col(Sample.why), col(Sample.incident)
     query = select(*key, func.count(), func.count(col(Sample.label))).group_by(*key)
     return [SampleGroup(*row) for row in session.exec(query)]
-
-
-def releases(session: Session) -> list[Release]:
-    """The newest first."""
-    return list(session.exec(select(Release).order_by(col(Release.created_at).desc())))
-
-
-def rollouts(session: Session, digest: str | None = None) -> list[Rollout]:
-    """The newest first; with a digest: those of that release."""
-    query = select(Rollout).order_by(col(Rollout.id).desc())
-    return list(session.exec(query.where(Rollout.digest == digest) if digest else query))
-
-
-def decisions(session: Session, rollout: int, count: int) -> list[GateDecision]:
-    """The newest first."""
-    query = select(GateDecision).where(GateDecision.rollout == rollout)
-    return list(session.exec(query.order_by(col(GateDecision.id).desc()).limit(count)))
-
-
-def rollout_devices(session: Session, rollout: int) -> list[RolloutDevice]:
-    """By name."""
-    query = select(RolloutDevice).where(RolloutDevice.rollout == rollout)
-    return list(session.exec(query.order_by(col(RolloutDevice.device))))
 
 
 def update_steps(session: Session, rollout: Rollout, count: int) -> list[EventRow]:

@@ -1,23 +1,26 @@
 """Releases: the list, and one with its evaluation, its origin and its signatures."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
 from fleet_contract.messages import DeviceState
-from fleet_server.console import queries, words
+from fleet_server.audit import service as audit
+from fleet_server.audit.models import AuditEntry
+from fleet_server.console import words
+from fleet_server.console.evaluation import Comparison, Evaluation, comparison, evaluation
 from fleet_server.console.render import ConsoleRoute, page
 from fleet_server.console.rollouts import RolloutLine
 from fleet_server.console.rollouts import line as rollout_line
-from fleet_server.console.show import Badge, Fact, number, percent, plain, size
-from fleet_server.errors import NotFoundError
+from fleet_server.console.show import Badge, Fact, number, size
 from fleet_server.registry.models import Device, Line
 from fleet_server.registry.service import list_devices, list_lines
 from fleet_server.releases.models import Release
+from fleet_server.releases.service import find_release, list_releases
 from fleet_server.rollouts.models import Rollout
+from fleet_server.rollouts.service import list_rollouts
 from fleet_server.runs.models import TrainingRun
 from fleet_server.services import ServicesDep
 
@@ -63,11 +66,9 @@ class ReleasePage:
     facts: list[Fact]
     signatures: list[SignatureView]
     threshold: int
-    evaluation_note: str
-    evaluation_columns: list[str]
-    evaluation: list[list[str]]
+    evaluation: Evaluation
     lineage: list[Fact]
-    comparison: list[Fact]
+    comparison: Comparison | None
     comparison_empty: str
     rollouts: list[RolloutLine]
 
@@ -102,84 +103,6 @@ def row(release: Release, devices: Sequence[Device], lines: Sequence[Line]) -> R
         epoch=release.epoch,
         created_s=release.created_at,
     )
-
-
-def _measure(name: str) -> Callable[[Mapping[str, Any]], str]:
-    return lambda report: f"{report[name]:.4f}" if isinstance(report.get(name), float) else ""
-
-
-def _rate(name: str) -> Callable[[Mapping[str, Any]], str]:
-    """A rate and its 95 % interval."""
-
-    def show(report: Mapping[str, Any]) -> str:
-        rate = report.get(name)
-        if not isinstance(rate, Mapping) or rate.get("rate") is None:
-            return ""
-        return f"{percent(rate['rate'])} ({percent(rate['low'])} to {percent(rate['high'])})"
-
-    return show
-
-
-def _flips(report: Mapping[str, Any]) -> str:
-    flips = report.get("flips")
-    return number(flips) if isinstance(flips, int | float | str) else ""
-
-
-def _latency(report: Mapping[str, Any]) -> str:
-    latency = report.get("latency_ms")
-    if not isinstance(latency, Mapping):
-        return ""
-    return f"{latency['p50']:.1f} ms, 99 % within {latency['p99']:.1f} ms"
-
-
-def _size(report: Mapping[str, Any]) -> str:
-    count = report.get("size_bytes")
-    return size(count) if isinstance(count, int) else ""
-
-
-_COLUMNS: tuple[tuple[str, Callable[[Mapping[str, Any]], str]], ...] = (
-    ("AUROC", _measure("image_auroc")),
-    ("Average precision", _measure("image_ap")),
-    ("F1", _measure("f1")),
-    ("Escape", _rate("escape")),
-    ("Overkill", _rate("overkill")),
-    ("Flips", _flips),
-    ("Latency", _latency),
-    ("Size", _size),
-)
-"""Columns of the evaluation table; one that no model fills is left out."""
-
-
-def evaluation_table(report: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """(columns, rows) per `runtime/precision`; the first column is its name."""
-    models = _models(report)
-    filled = [
-        (title, show) for title, show in _COLUMNS if any(show(model) for model in models.values())
-    ]
-    rows = [[name, *(show(model) for _, show in filled)] for name, model in sorted(models.items())]
-    return ["Runtime", *(title for title, _ in filled)], rows
-
-
-def _models(report: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """The part of the report that is per `runtime/precision`, or the whole of it as one."""
-    for part in (report, *(value for value in report.values() if isinstance(value, Mapping))):
-        found = {name: value for name, value in part.items() if "/" in name}
-        if found and all(isinstance(value, Mapping) for value in found.values()):
-            return found
-    return {"bundle": report} if report else {}
-
-
-def _note(report: Mapping[str, Any]) -> str:
-    parts = []
-    if isinstance(report.get("threshold"), float):
-        parts.append(f"threshold {number(report['threshold'])}")
-    for name in ("image_auroc", "pixel_ap"):
-        if isinstance(report.get(name), float):
-            parts.append(
-                f"{plain(name).replace('auroc', 'AUROC').replace('ap', 'AP')} {report[name]:.4f}"
-            )
-    text = "On the frozen holdout, before it left the trainer"
-    return f"{text}: {', '.join(parts)}." if parts else f"{text}."
 
 
 def _facts(release: Release, devices: Sequence[Device]) -> list[Fact]:
@@ -230,24 +153,19 @@ def build(
     lines: Sequence[Line],
     run: TrainingRun | None,
     rolled: Sequence[Rollout],
+    signers: Mapping[str, str],
 ) -> ReleasePage:
-    """The page of one release; `run` is the training run that made it."""
-    columns, rows = evaluation_table(release.evaluation)
-    comparison = run.comparison if run else {}
+    """The page of one release; `run` made it, `signers` says by key id who signed."""
     return ReleasePage(
         digest=release.digest,
         state=words.release(release.state),
         champion=champion_badge(release, lines),
         facts=_facts(release, devices),
-        signatures=[
-            SignatureView(f"Signature {n}", key) for n, key in enumerate(release.signed_by, 1)
-        ],
+        signatures=[SignatureView(signers.get(key, "unknown"), key) for key in release.signed_by],
         threshold=release.threshold,
-        evaluation_note=_note(release.evaluation),
-        evaluation_columns=columns,
-        evaluation=rows,
+        evaluation=evaluation(release.evaluation),
         lineage=_lineage(release, run),
-        comparison=[Fact(*pair) for pair in words.flatten(comparison)],
+        comparison=comparison(run.comparison if run else {}),
         comparison_empty=(
             "The run that made it had no champion to compare with."
             if run
@@ -257,12 +175,17 @@ def build(
     )
 
 
+def _signers(entries: Sequence[AuditEntry]) -> dict[str, str]:
+    signed = [entry for entry in entries if entry.action == "release.sign"]
+    return {str(entry.data.get("keyid")): entry.actor for entry in signed}
+
+
 @router.get("/releases")
 def releases(request: Request, services: ServicesDep) -> HTMLResponse:
     """All releases, the newest first."""
     with services.database.read() as session:
         devices, lines = list_devices(session), list_lines(session)
-        view = ReleasesPage([row(r, devices, lines) for r in queries.releases(session)])
+        view = ReleasesPage([row(r, devices, lines) for r in list_releases(session)])
     return page(request, "releases.html", now=services.clock.time(), page=view)
 
 
@@ -270,17 +193,13 @@ def releases(request: Request, services: ServicesDep) -> HTMLResponse:
 def release(request: Request, services: ServicesDep, digest: str) -> HTMLResponse:
     """One release."""
     with services.database.read() as session:
-        found = session.get(Release, digest)
-        if found is None:
-            raise NotFoundError(
-                f"no release has the digest {digest[:80]!r}",
-                remedy="A station may run a bundle that was never submitted to this server.",
-            )
+        found = find_release(session, digest)
         view = build(
             found,
             list_devices(session),
             list_lines(session),
             session.get(TrainingRun, found.run) if found.run else None,
-            queries.rollouts(session, digest),
+            [r for r in list_rollouts(session, found.line) if r.digest == found.digest],
+            _signers(audit.entries(session, subject=found.digest)),
         )
     return page(request, "release.html", now=services.clock.time(), page=view)

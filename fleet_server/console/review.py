@@ -196,6 +196,6 @@ def label(
 ) -> RedirectResponse:
     """Keeps the label and goes on to the next picture."""
     with services.database.write() as session:
-        service.set_label(session, services.clock.time(), ACTOR, sample_id, label)
-    services.bus.publish("label", {"sample": sample_id})
+        found = service.set_label(session, services.clock.time(), ACTOR, sample_id, label)
+    services.bus.publish("samples", {"sample": sample_id, "incident": found.incident})
     return go(Choice(why, incident, max(skip, 0)).href(last=sample_id))

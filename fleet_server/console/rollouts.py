@@ -6,16 +6,16 @@ from itertools import groupby
 from typing import Any
 
 from fastapi import APIRouter, Request
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, RedirectResponse
 from sqlmodel import Session
 
 from fleet_server.console import queries, words
-from fleet_server.console.render import ConsoleRoute, page
+from fleet_server.console.render import ACTOR, ConsoleRoute, go, page
 from fleet_server.console.show import Badge, Fact, number, plain, span
 from fleet_server.console.stations import EventView, event_view
-from fleet_server.errors import NotFoundError
+from fleet_server.rollouts import service
 from fleet_server.rollouts.models import GateDecision, Rollout, RolloutDevice
-from fleet_server.services import ServicesDep
+from fleet_server.services import Services, ServicesDep
 from fleet_server.telemetry.models import EventRow
 
 DECISIONS, STEPS = 300, 40
@@ -127,7 +127,7 @@ def line(rollout: Rollout) -> RolloutLine:
 def under_way(session: Session) -> list[RolloutLine]:
     """Rollouts that have begun and not ended."""
     going = ("running", "paused", "awaiting_approval")
-    return [line(rollout) for rollout in queries.rollouts(session) if rollout.state in going]
+    return [line(rollout) for rollout in service.list_rollouts(session) if rollout.state in going]
 
 
 def _stage_view(rollout: Rollout, index: int, stage: Mapping[str, Any]) -> StageView:
@@ -168,8 +168,7 @@ def decision_views(rollout: Rollout, decisions: Sequence[GateDecision]) -> list[
 
 def _decision(rollout: Rollout, decision: GateDecision, looks: int) -> DecisionView:
     numbers = words.flatten(decision.numbers)
-    guard = "guard_only" in decision.text or decision.numbers.get("mode") == "guard_only"
-    guard = guard or decision.numbers.get("guard_only") is True
+    guard = decision.numbers.get("guard_only") is True
     return DecisionView(
         stage=stage_name(rollout, decision.stage),
         decision=words.decision(decision.decision),
@@ -218,7 +217,7 @@ def build(
 def rollouts(request: Request, services: ServicesDep) -> HTMLResponse:
     """All rollouts, the newest first."""
     with services.database.read() as session:
-        view = RolloutsPage([line(rollout) for rollout in queries.rollouts(session)])
+        view = RolloutsPage([line(rollout) for rollout in service.list_rollouts(session)])
     return page(request, "rollouts.html", now=services.clock.time(), page=view)
 
 
@@ -226,13 +225,42 @@ def rollouts(request: Request, services: ServicesDep) -> HTMLResponse:
 def rollout(request: Request, services: ServicesDep, rollout_id: int) -> HTMLResponse:
     """One rollout."""
     with services.database.read() as session:
-        found = session.get(Rollout, rollout_id)
-        if found is None:
-            raise NotFoundError(f"there is no rollout {rollout_id}")
+        found = service.find_rollout(session, rollout_id)
         view = build(
             found,
-            queries.decisions(session, rollout_id, DECISIONS),
-            queries.rollout_devices(session, rollout_id),
+            service.decisions(session, rollout_id, DECISIONS),
+            service.rollout_devices(session, rollout_id),
             queries.update_steps(session, found, STEPS),
         )
     return page(request, "rollout.html", now=services.clock.time(), page=view)
+
+
+@router.post("/rollouts/{rollout_id}/pause")
+def pause(services: ServicesDep, rollout_id: int) -> RedirectResponse:
+    """Stops the gates; devices keep what they have."""
+    with services.database.write() as session:
+        service.pause(session, services.clock.time(), ACTOR, rollout_id, "paused on the console")
+    return _changed(services, rollout_id)
+
+
+@router.post("/rollouts/{rollout_id}/resume")
+def resume(services: ServicesDep, rollout_id: int) -> RedirectResponse:
+    """Lets the gates judge again."""
+    with services.database.write() as session:
+        service.resume(session, services.clock.time(), ACTOR, rollout_id)
+    return _changed(services, rollout_id)
+
+
+@router.post("/rollouts/{rollout_id}/abort")
+def abort(services: ServicesDep, rollout_id: int) -> RedirectResponse:
+    """Ends it; devices go back to the champion."""
+    with services.database.write() as session:
+        service.abort(
+            session, services.clock.time(), ACTOR, rollout_id, reason="aborted on the console"
+        )
+    return _changed(services, rollout_id)
+
+
+def _changed(services: Services, rollout_id: int) -> RedirectResponse:
+    services.bus.publish("rollouts", {"rollout": rollout_id})
+    return go(f"/rollouts/{rollout_id}")

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from fleet_server.console import words
+from fleet_server.console.evaluation import Comparison, Evaluation, comparison, evaluation
 from fleet_server.console.render import ACTOR, ConsoleRoute, go, page
 from fleet_server.console.show import Badge, Fact, absolute, span
 from fleet_server.runs import service
@@ -51,8 +52,8 @@ class RunPage:
     message: str
     error: str
     facts: list[Fact]
-    comparison: list[Fact]
-    metrics: list[Fact]
+    comparison: Comparison | None
+    evaluation: Evaluation
     log: str
     log_empty: str
     can_cancel: bool
@@ -83,8 +84,8 @@ def build(run: TrainingRun, log: Sequence[RunLog]) -> RunPage:
         message=run.message,
         error=run.error,
         facts=_facts(run),
-        comparison=[Fact(*pair) for pair in words.flatten(run.comparison)],
-        metrics=[Fact(*pair) for pair in words.flatten(run.metrics)],
+        comparison=comparison(run.comparison),
+        evaluation=evaluation(run.metrics),
         log="\n".join(line.text for line in log),
         log_empty=(
             "The worker's lines appear here while it trains."

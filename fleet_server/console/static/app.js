@@ -77,7 +77,7 @@ function drawChart(host) {
     legend: { show: false },
     cursor: { show: false },
     scales: { x: { time: true }, y: { range: yRange(data) } },
-    axes: [axis({ space: 70, values: (_chart, ticks) => ticks.map(clock) }), axis({ size: 52, space: 32 })],
+    axes: [axis({ space: 64, size: 30, values: (_chart, ticks) => ticks.map(clock) }), axis({ size: 52, space: 32 })],
     series: [{}, { stroke: colour("--info-fill"), width: 2, points: { show: data.x.length < 3 } }],
     hooks: { drawClear: [(chart) => drawGround(chart, data)] },
   };
