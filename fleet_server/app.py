@@ -8,10 +8,13 @@ from fastapi import APIRouter, FastAPI
 from pydantic import BaseModel
 
 from fleet_server.audit import api as audit
+from fleet_server.distribution import api as distribution
 from fleet_server.drift import api as drift
 from fleet_server.http import PROBLEM, Problem, install_guards, install_problems
 from fleet_server.labels import api as labels
 from fleet_server.registry import api as registry
+from fleet_server.releases import api as releases
+from fleet_server.rollouts import api as rollouts
 from fleet_server.runs import api as runs
 from fleet_server.services import Services, ServicesDep
 from fleet_server.telemetry import api as telemetry
@@ -19,6 +22,7 @@ from fleet_server.telemetry import api as telemetry
 API = "/api/v1"
 ROUTERS = (
     registry.router, telemetry.router, drift.router, labels.router, runs.router, audit.router,
+    releases.router, rollouts.router, distribution.router,
 )  # fmt: skip
 
 _ARCHIVE_LIMIT = 512 * 2**20

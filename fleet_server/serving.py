@@ -14,12 +14,14 @@ from fastapi import FastAPI
 from fleet_contract.errors import ResourceError, StateError
 from fleet_server.app import Lifespan, create_app
 from fleet_server.config import ServerConfig, read_config
-from fleet_server.controllers import Controllers, core_ticks
+from fleet_server.controllers import Controllers, Tick, core_ticks
 from fleet_server.db.engine import Database
 from fleet_server.db.migrate import upgrade
+from fleet_server.distribution.service import Distribution
 from fleet_server.link.client import MqttPublisher
 from fleet_server.link.publisher import Publisher
 from fleet_server.link.service import Link
+from fleet_server.rollouts.controller import Controller
 from fleet_server.services import Services
 from fleet_server.store import Store
 from fleet_server.trust.setup import open_repositories
@@ -81,15 +83,24 @@ def serve(folder: Path, announce: Callable[[str], None]) -> None:
 
 
 def _running(services: Services, link: Link) -> Lifespan:
-    controllers = Controllers(services, core_ticks(services))
+    rollouts, distribution = Controller(services), Distribution(services)
+    link.on_request(distribution.handle)
+    ticks = [*core_ticks(services), Tick("rollouts", 1.0, rollouts.tick)]
+    controllers = Controllers(services, ticks)
+    # On a thread of its own: a broadcast takes as long as its bundle is large.
+    pushes = Controllers(services, [Tick("distribution", 0.2, distribution.tick)])
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         link.start()
+        rollouts.start()
         controllers.start()
+        pushes.start()
         try:
             yield
         finally:
+            distribution.stop()
+            pushes.stop()
             controllers.stop()
             link.stop()
             services.database.close()
