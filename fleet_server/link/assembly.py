@@ -32,6 +32,11 @@ class Assembly:
         """Whether every block is there."""
         return len(self.have) == self.body.blocks
 
+    @property
+    def first_block(self) -> Path:
+        """The file of the first bytes."""
+        return self.folder / "1"
+
 
 class Assemblies:
     """The samples on their way, at most `limit` of one device."""

@@ -162,8 +162,8 @@ class Ingest:
         if done is None:
             return
         try:
-            blob = self._samples.keep(done, self._services.store)
-            check_png(self._services.store.path(blob))
+            check_png(done.first_block)
+            self._samples.keep(done, self._services.store)
         finally:
             self._samples.drop(device.name, address.id)
         body, record, now = done.body, done.record, self._now()
