@@ -104,10 +104,7 @@ class Builder:
         images = load_images(self._store, sides.fit, self._config.preprocess())
         kept = load_images(self._store, sides.calibration, self._config.preprocess())
         model = train(images, self._config, self._clock, self._training)
-        defective = images.pixels[images.defective]
-        promise = calibrate(
-            model, logits(model, kept.pixels), logits(model, defective), threshold.overkill_at_most
-        )
+        promise = calibrate(model, logits(model, kept.pixels), threshold.overkill_at_most)
         with tempfile.TemporaryDirectory(prefix="loupe-build-") as folder:
             made = self._draft(Path(folder), model, images, promise)
             return self._finish(made, sides)

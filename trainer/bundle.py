@@ -13,6 +13,7 @@ import numpy as np
 
 from fleet_contract import archive
 from fleet_contract.dataset import GOOD
+from fleet_contract.errors import BundleError
 from fleet_contract.histogram import Histogram
 from fleet_contract.inference.accumulate import WindowAccumulator
 from fleet_contract.inference.features import frame_statistics
@@ -130,7 +131,7 @@ def draft(
 def score_golden(made: Draft) -> None:
     """Fills in the golden scores of every model, and each model's tolerance.
 
-    The tolerance is three times the largest difference between the model and the same runtime's
+    Raises BundleError where they do not agree. The tolerance is three times the largest difference between the model and the same runtime's
     fp32 on these samples, within 0.05 and 0.2: other processors round otherwise.
     """
     manifest = made.manifest
@@ -141,6 +142,7 @@ def score_golden(made: Draft) -> None:
             decode_image(made.files[g.file], manifest.input.channels) for g in manifest.golden
         ]
         scores[model.key] = [round(model.judge(frame).score, 6) for frame in frames]
+    _check_agreement(manifest, scores)
     samples = [
         sample.model_copy(update={"scores": {key: values[i] for key, values in scores.items()}})
         for i, sample in enumerate(manifest.golden)
@@ -150,6 +152,25 @@ def score_golden(made: Draft) -> None:
         for file in manifest.models
     ]
     made.update({}, golden=samples, models=models)
+
+
+def _check_agreement(manifest: Manifest, scores: dict[str, list[float]]) -> None:
+    """Raises BundleError where two models say different things of one golden sample.
+
+    A converter that goes wrong does so without an error: this is where it is seen.
+    """
+    threshold = manifest.decision.threshold
+    for index, sample in enumerate(manifest.golden):
+        for key, values in scores.items():
+            rejected = values[index] >= threshold
+            if rejected != (sample.verdict is Verdict.REJECT):
+                raise BundleError(
+                    f"the export to {key} is wrong: {sample.file} is judged otherwise",
+                    expected=str(sample.verdict),
+                    found=f"score {values[index]:.3f}, where "
+                    + ", ".join(f"{k} has {v[index]:.3f}" for k, v in scores.items() if k != key),
+                    remedy="Check the versions of the converters.",
+                )
 
 
 def _tolerance(file: ModelFile, scores: dict[str, list[float]]) -> float:

@@ -20,8 +20,6 @@ _GOOD_LOGIT = -2.5
 """Where the median good part comes to lie: a score of 0.08."""
 _BATCH = 16
 _LEAST_GOOD = 5
-_WEAK_DEFECTS = 0.05
-_GAP_SHARE = 1 / 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +50,13 @@ def logits(model: InspectionNet, pixels: NDArray[np.uint8]) -> NDArray[np.float6
 def calibrate(
     model: InspectionNet,
     good: NDArray[np.float64],
-    defective: NDArray[np.float64],
     overkill_at_most: float,
 ) -> Promise:
     """Moves and scales the model's score so that the threshold for the promise lies at one half.
 
     `good` are logits of good parts that were not trained on. With fewer than 1/a - 1 of them an
     overkill of `a` cannot be promised: the threshold then lies above all of them, which promises
-    1/(n + 1). `defective` are logits of defective training parts: where they leave a gap above that
-    threshold, it moves up by a third of the gap, which only lowers overkill; no further, for new
-    defects look weaker than those that were trained on. Raises DataError below 5 good parts.
+    1/(n + 1). Raises DataError below 5 good parts.
     """
     if len(good) < _LEAST_GOOD:
         raise DataError(
@@ -74,8 +69,6 @@ def calibrate(
     threshold = conformal_threshold(good, promised)
     if threshold is None:
         raise DataError(f"no threshold keeps overkill at {promised:.3f}")
-    gap = float(np.quantile(defective, _WEAK_DEFECTS)) - threshold
-    threshold += max(gap, 0.0) * _GAP_SHARE
     spread = max(threshold - float(np.median(good)), 1e-3)
     scale = -_GOOD_LOGIT / spread
     # float32 rounds: a good score at the threshold must come out below it.

@@ -38,13 +38,16 @@ def evaluate(
 def report(manifest: Manifest, samples: Samples, judged: list[Judged]) -> dict[str, Any]:
     """The report of what the models said."""
     models = {one.key: figures(manifest, samples, one) for one in judged}
+    changed = flips(judged)
+    for runtime, rate in changed.items():
+        models[f"{runtime}/{Precision.INT8}"]["flips"] = rate["count"]
     first = "/".join(PRIMARY) if "/".join(PRIMARY) in models else judged[0].key
     return {
         "model": first,
         "images": len(samples.items),
         "parts": len({item.group for item in samples.items}),
         **models[first],
-        "flips": flips(judged),
+        "flips": changed,
         "models": models,
     }
 

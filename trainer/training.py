@@ -114,7 +114,8 @@ def train(images: Images, config: TrainerConfig, clock: Clock, report: Report) -
         share = budget.share(step, now_s)
         if report(Progress(step, share, loss, _left(budget, share, now_s))):
             raise StoppedError("training was stopped")
-    return average.model
+    # litert_torch reads weights as if they lay contiguous, whatever their strides say.
+    return average.model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload, no-any-return]
 
 
 def _left(budget: Budget, share: float, now_s: float) -> float:

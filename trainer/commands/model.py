@@ -52,7 +52,7 @@ def train(
     out.write_bytes(built.archive)
     if as_json:
         typer.echo(json.dumps({
-            "bundle": built.digest, "dataset": version.digest(), "bytes": len(built.archive),
+            "digest": built.digest, "dataset": version.digest(), "size_bytes": len(built.archive),
             "evaluation": built.evaluation, "comparison": built.comparison,
         }))  # fmt: skip
         return

@@ -1,6 +1,7 @@
 """Imports what people have, a CSV manifest or folders by class, as a dataset version in a store."""
 
 import csv
+import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ from fleet_contract.errors import DataError
 from fleet_contract.inference.preprocess import encode_png
 from trainer.data.split import choose_groups, group_labels
 from trainer.data.store import Store
+
+log = logging.getLogger(__name__)
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
 _MANIFESTS = ("manifest.csv", "tiles.csv")
@@ -233,12 +236,13 @@ def _store_mask(store: Store, row: Row, size: tuple[int, ...]) -> str | None:
             remedy="Export the mask at the image's size.",
         )
     marked = bool((mask > 127).any())
-    if marked != (row.label != GOOD):
+    if marked and row.label == GOOD:
         raise DataError(
-            f"mask {row.mask} does not fit its label {row.label!r}",
-            expected="a marked defect" if not marked else "no marked pixel in a good image",
-            found="no pixel above 127" if not marked else "marked pixels",
+            f"mask {row.mask} marks a defect in a good image",
+            expected="no pixel above 127",
             remedy="Correct the label, or leave the mask's cell empty.",
         )
+    if not marked and row.label != GOOD:
+        log.warning("%s is empty: only the label %r is used", row.mask, row.label)
     # Grey, 0 or 255, whatever the source wrote; a good image needs no mask to be known as clean.
     return store.put(encode_png(np.where(mask > 127, 255, 0).astype(np.uint8))) if marked else None
