@@ -99,7 +99,8 @@ async def submit(
 ) -> Submitted:
     """Takes a bundle's archive as the raw body."""
     archive = await _body(request, services.config.limits.blob)
-    release = await run_in_threadpool(service.submit, services, by, archive, run)
+    actor = f"run:{run}" if run else by
+    release = await run_in_threadpool(service.submit, services, actor, archive, run)
     return Submitted(digest=release.digest, line=release.line, state=release.state)
 
 

@@ -1,0 +1,167 @@
+"""`loupe release`: submit, sign, look at releases. Keys are read here and never leave this process."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from fleet_contract.errors import ConfigError
+from fleet_contract.trust.approve import Review, review, sign_release, signed_by
+from fleet_server.cli.client import ApiClient
+from fleet_server.cli.output import moment, short, show_fields, show_json, show_table
+
+app = typer.Typer(no_args_is_help=True, help="Bundles and their approvals.")
+
+Key = Annotated[Path, typer.Option(help="Ed25519 key in PEM, such as offline/pipeline.pem.")]
+Json = Annotated[bool, typer.Option("--json", help="JSON for programs.")]
+Digest = Annotated[str, typer.Argument(help="The release's digest, or its first characters.")]
+
+
+def _api(ctx: typer.Context) -> ApiClient:
+    api: ApiClient = ctx.obj
+    return api
+
+
+@app.command()
+def submit(
+    ctx: typer.Context,
+    file: Annotated[Path, typer.Argument(help="The bundle's archive.")],
+    key: Key,
+    by: Annotated[str, typer.Option(help="Who does it, for the audit log.")] = "operator",
+    as_json: Json = False,
+) -> None:
+    """Send a bundle to the server and sign it with the pipeline's key."""
+    api, key_pem = _api(ctx), _read(key)
+    answer = api.send("POST", "/releases", _read(file), by=by)
+    result = _sign(api, answer["digest"], key_pem, by, quiet=as_json)
+    _told({"digest": answer["digest"], "line": answer["line"], **result}, as_json)
+
+
+@app.command()
+def approve(
+    ctx: typer.Context,
+    digest: Digest,
+    key: Key,
+    by: Annotated[str, typer.Option(help="Who does it, for the audit log.")] = "operator",
+    as_json: Json = False,
+) -> None:
+    """Look at what a release changes, and sign it."""
+    result = _sign(_api(ctx), digest, _read(key), by, quiet=as_json)
+    _told({"digest": digest, **result}, as_json)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read", found=error.strerror or str(error)) from error
+
+
+def _sign(api: ApiClient, digest: str, key_pem: bytes, by: str, *, quiet: bool) -> dict[str, Any]:
+    offered = api.get(f"/releases/{digest}/to-sign")
+    metadata = json.dumps(offered["metadata"]).encode()
+    previous = json.dumps(offered["previous"]).encode()
+    target = offered["target"]
+    if not quiet:
+        _show_review(review(metadata, target=target, previous=previous), offered)
+    if signed_by(metadata, key_pem):
+        raise ConfigError(
+            "this key has signed the release already",
+            remedy="Approval takes a second key, held by another person.",
+        )
+    keyid, signature = sign_release(metadata, target=target, key_pem=key_pem, previous=previous)
+    body = {"keyid": keyid, "sig": signature}
+    answer: dict[str, Any] = api.post(f"/releases/{offered['digest']}/signatures", body, by=by)
+    return answer
+
+
+def _show_review(shown: Review, offered: dict[str, Any]) -> None:
+    described = offered["describe"]
+    show_fields(
+        [
+            ("signs", f"version {shown.version} of the image targets, which adds only"),
+            ("bundle", shown.sha256),
+            ("line", shown.custom.line),
+            ("epoch", shown.custom.epoch),
+            ("hardware", ", ".join(shown.custom.hardware)),
+            ("archive", f"{shown.length} bytes"),
+            ("threshold", described.get("threshold")),
+            ("models", ", ".join(described.get("runtimes", []) + described.get("precisions", []))),
+            ("signatures so far", f"{offered['signatures']} of {offered['threshold']}"),
+        ]
+    )
+
+
+def _told(result: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        show_json(result)
+        return
+    Console(soft_wrap=True, highlight=False).print(
+        f"Release {short(result['digest'])} is signed by {result['signatures']} of "
+        f"{result['threshold']} keys: {result['state'].replace('_', ' ')}."
+    )
+
+
+@app.command("list")
+def list_releases(
+    ctx: typer.Context,
+    line: Annotated[str | None, typer.Option(help="Only this line's.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Releases, the latest first."""
+    rows = _api(ctx).get("/releases", **({"line": line} if line else {}))
+    if as_json:
+        show_json(rows)
+        return
+    show_table(
+        "Releases",
+        rows,
+        {
+            "digest": lambda row: short(row["digest"]),
+            "line": lambda row: row["line"],
+            "state": lambda row: row["state"],
+            "signatures": lambda row: f"{len(row['signed_by'])} of {row['threshold']}",
+            "epoch": lambda row: str(row["epoch"]),
+            "submitted": lambda row: moment(row["created_at"]),
+        },
+    )
+
+
+@app.command()
+def show(ctx: typer.Context, digest: Digest, as_json: Json = False) -> None:
+    """One release."""
+    row = _api(ctx).get(f"/releases/{digest}")
+    if as_json:
+        show_json(row)
+        return
+    show_fields(
+        [
+            ("digest", row["digest"]),
+            ("line", row["line"]),
+            ("state", row["state"]),
+            ("signed by", ", ".join(map(short, row["signed_by"])) or "nobody"),
+            ("epoch", row["epoch"]),
+            ("hardware", ", ".join(row["hardware"])),
+            ("archive", f"{row['length']} bytes"),
+            *((f"sent as {one['kind']}", f"{one['length']} bytes") for one in row["encodings"]),
+            ("dataset", short(row["lineage"].get("dataset"))),
+            ("training run", row["run"] or "-"),
+            ("submitted", f"{moment(row['created_at'])} by {row['created_by']}"),
+            ("approved", moment(row["approved_at"])),
+            *([("refused", row["refused_reason"])] if row["refused_by"] else []),
+        ]
+    )
+
+
+@app.command()
+def refuse(
+    ctx: typer.Context,
+    digest: Digest,
+    reason: Annotated[str, typer.Option(help="Why, for the audit log.")],
+    by: Annotated[str, typer.Option(help="Who does it, for the audit log.")] = "operator",
+) -> None:
+    """Say no to a release for good."""
+    row = _api(ctx).post(f"/releases/{digest}/refuse", {"reason": reason}, by=by)
+    Console(soft_wrap=True).print(f"Release {short(row['digest'])} is refused.")
