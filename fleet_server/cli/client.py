@@ -1,7 +1,6 @@
 """The HTTP API as the operator's command line speaks it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -17,10 +16,12 @@ class RefusedError(LoupeError):
 _TIMEOUT_S = 60.0
 
 
-class Api:
+class ApiClient:
     """One server, below /api/v1."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, by: str = "operator") -> None:
+        self.by = by
+        """Who acts; stands in the audit log."""
         self._url = url.rstrip("/")
         # No proxies: the server is on this machine, or behind a tunnel to it.
         self._http = httpx.Client(
@@ -39,15 +40,11 @@ class Api:
         """JSON of the answer."""
         return self._json(self._ask("PUT", path, json=body))
 
-    def put_bytes(self, path: str, data: bytes) -> None:
-        """A raw body."""
-        self._ask("PUT", path, content=data)
-
-    def post_bytes(self, path: str, data: bytes, **query: object) -> Any:
-        """A raw body; JSON of the answer."""
+    def send(self, method: str, path: str, data: bytes, **query: object) -> Any:
+        """A raw body; JSON of the answer, None where it is empty."""
         headers = {"content-type": "application/octet-stream"}
         return self._json(
-            self._ask("POST", path, content=data, headers=headers, params=_given(query))
+            self._ask(method, path, content=data, headers=headers, params=_given(query))
         )
 
     def has(self, path: str) -> bool:
@@ -89,16 +86,7 @@ def _reason(response: httpx.Response) -> str:
     return f"the server answered {response.status_code}: {response.text[:500]}"
 
 
-@dataclass(frozen=True, slots=True)
-class Operator:
-    """What every command gets as `context.obj`."""
-
-    api: Api
-    name: str
-    """Who acts; stands in the audit log."""
-
-
-def operator(context: typer.Context) -> Operator:
-    """The operator of this call."""
-    found: Operator = context.obj
+def client(context: typer.Context) -> ApiClient:
+    """The server that this call of the command line speaks to."""
+    found: ApiClient = context.obj
     return found

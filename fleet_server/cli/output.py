@@ -61,3 +61,8 @@ def moment(time_s: float | None) -> str:
 def short(digest: str | None) -> str:
     """The first 12 digits; `-` for None."""
     return digest[:12] if digest else "-"
+
+
+def say(text: str) -> None:
+    """One line on stdout, as it is."""
+    Console(soft_wrap=True, highlight=False, markup=False).print(text)

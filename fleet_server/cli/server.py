@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from fleet_contract.clock import SystemClock
 from fleet_contract.errors import ResourceError, StateError
 from fleet_server import pki, serving
 from fleet_server.broker import prepare_broker
-from fleet_server.cli.output import run_app
+from fleet_server.cli.output import run_app, say
 from fleet_server.config import FILE_NAME, read_config, render_config
 from fleet_server.db.engine import Database
 from fleet_server.db.migrate import upgrade
@@ -52,7 +51,7 @@ def init(
     # Last, because it says that the folder is complete: an init that was stopped can run again.
     (folder / FILE_NAME).write_text(render_config(http_port, broker_port), "utf-8")
     upgrade(Database(read_config(folder).database_url))
-    Console(soft_wrap=True, highlight=False).print(
+    say(
         f"Made {folder}.\n"
         f"  Broker:  mosquitto -c {conf}\n"
         f"  Server:  loupe-server run --dir {folder}\n"
@@ -89,7 +88,7 @@ def add(
         ):
             pki.write_private(out / path, data, replace=True)
     database.close()
-    Console(soft_wrap=True, highlight=False).print(f"Registered {name}; its files are in {out}.")
+    say(f"Registered {name}; its files are in {out}.")
 
 
 @app.command()
@@ -99,8 +98,7 @@ def run(folder: Folder) -> None:
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    out = Console(soft_wrap=True, highlight=False)
-    serving.serve(folder, lambda address: out.print(f"Loupe server listens on {address}"))
+    serving.serve(folder, lambda address: say(f"Loupe server listens on {address}"))
 
 
 def main() -> None:

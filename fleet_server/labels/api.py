@@ -113,6 +113,13 @@ def dataset(services: ServicesDep, digest: str) -> DatasetVersion:
         return service.load_dataset(session, services.store, digest)
 
 
+@router.head("/blobs/{sha256}")
+def has_blob(services: ServicesDep, sha256: str) -> Response:
+    """Whether a file is in the store; 404 where it is not."""
+    services.store.path(sha256)
+    return Response()
+
+
 @router.get("/blobs/{sha256}", response_class=FileResponse)
 def blob(services: ServicesDep, sha256: str) -> FileResponse:
     """A file of the store."""
