@@ -1,0 +1,59 @@
+"""The configuration file."""
+
+import pytest
+
+from fleet_contract.errors import ConfigError
+from trainer.config import TrainerConfig, parse_config
+from trainer.template import template
+
+
+def test_the_printed_configuration_is_the_defaults() -> None:
+    assert parse_config(template("watch-case"), "x") == parse_config(
+        '[line]\nname = "watch-case"\n', "x"
+    )
+
+
+def test_the_printed_configuration_names_every_key() -> None:
+    text = template("watch-case")
+    for table, field in TrainerConfig.model_fields.items():
+        assert f"[{table}]" in text
+        assert field.annotation is not None
+        for key in field.annotation.model_fields:
+            assert f"\n{key} = " in text
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        ('[train]\ntime_budget = "60"', "such as '2s'"),
+        ("[train]\ntime_budget = 60", "a quantity with its unit"),
+        ('[augment]\nshift = "4"', "whole pixels with their unit, such as '4px'"),
+        ("[train]\nepoch = 3", "train.epoch: no such key; expected one of time_budget, epochs"),
+        ("[training]\nseed = 3", "training: no such key; expected one of line, input"),
+        ("[augment]\ngain = [1.2, 0.8]", "gain: expected [lowest, highest]"),
+        ("[input]\nwidth = 100", "input.width"),
+        ("[threshold]\noverkill_at_most = 2", "threshold.overkill_at_most"),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_would_be_right(line: str, named: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_config(f'[line]\nname = "a"\n{line}\n', "line.toml")
+    assert "line.toml" in str(caught.value)
+    assert named in str(caught.value)
+
+
+def test_a_file_without_a_line_says_so() -> None:
+    with pytest.raises(ConfigError, match="line: Field required"):
+        parse_config("", "line.toml")
+
+
+def test_text_that_is_not_toml_says_where() -> None:
+    with pytest.raises(ConfigError, match="line 1"):
+        parse_config("= 3", "line.toml")
+
+
+def test_the_digest_is_of_the_meaning_and_not_of_the_text() -> None:
+    plain = parse_config('[line]\nname = "a"\n', "x")
+    spelt = parse_config('# the same\n[train]\nseed = 0\n[line]\nname = "a"\n', "x")
+    other = parse_config('[line]\nname = "a"\n[train]\nseed = 1\n', "x")
+    assert plain.digest() == spelt.digest() != other.digest()
