@@ -8,6 +8,7 @@ from fastapi import APIRouter, FastAPI
 from pydantic import BaseModel
 
 from fleet_server.audit import api as audit
+from fleet_server.console.views import install as install_console
 from fleet_server.distribution import api as distribution
 from fleet_server.drift import api as drift
 from fleet_server.http import PROBLEM, Problem, install_guards, install_problems
@@ -96,4 +97,5 @@ def create_app(services: Services, lifespan: Lifespan = _nothing) -> FastAPI:
     install_guards(app, _ARCHIVE_LIMIT)
     for router in (*ROUTERS, health):
         app.include_router(router, prefix=API)
+    install_console(app)
     return app
