@@ -38,7 +38,7 @@ def tallies(session: Session) -> dict[str, Tally]:
     ).group_by(col(PartsRow.device), col(PartsRow.line), col(PartsRow.camera))
     found: dict[str, Tally] = {}
     for row in session.connection().execute(query):
-        device, accept, reject, undecided, first, last, received = row.tuple()
+        device, accept, reject, undecided, first, last, received = row
         counts = Counts(accept, reject, undecided)
         missing = max(0, last - first + 1 - counts.parts)
         found[device] = _sum(found.get(device), Tally(counts, first, last, missing, received))
