@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special, stats
+from scipy import special
 
 _RATIOS = 25
 _SMALLEST = 1e-12
@@ -101,4 +101,4 @@ def welch_below(canary: Sequence[float], control: Sequence[float], margin: float
     if spread < _SMALLEST:
         return 0.0 if difference < 0 else 1.0
     freedom = (a + b) ** 2 / (a**2 / (len(canary) - 1) + b**2 / (len(control) - 1))
-    return float(stats.t.cdf(difference / spread, freedom))
+    return float(special.stdtr(freedom, difference / spread))
