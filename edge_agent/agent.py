@@ -147,18 +147,23 @@ class Agent:
         self._uplink.start()
         self._lookout.start()
         health.notify("READY=1")
+        threads = [
+            inspection, updates, self._link.connection.thread, self._uplink.thread,
+            self._lookout.thread,
+        ]  # fmt: skip
         try:
-            self._watch(inspection, updates)
+            self._watch(threads)
         finally:
             self._end(inspection, updates)
 
-    def _watch(self, inspection: threading.Thread, updates: threading.Thread) -> None:
+    def _watch(self, threads: list[threading.Thread]) -> None:
         beat_s = state_s = -1e9
         while not self._stopping:
             time.sleep(_TURN_S)
             now = self._clock.monotonic()
-            if not inspection.is_alive() or not updates.is_alive():
-                raise RuntimeError("a thread of the agent ended; its reason stands above")
+            ended = [thread.name for thread in threads if not thread.is_alive()]
+            if ended:
+                raise RuntimeError(f"thread {', '.join(ended)} ended; its reason stands above")
             if now - self._inspector.turned_s < _STALL_S:
                 health.notify("WATCHDOG=1")
             self._do_commands()

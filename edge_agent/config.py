@@ -201,7 +201,9 @@ def load_config(path: Path) -> StationConfig:
 
 
 def _mistake(path: Path, error: ValidationError) -> ConfigError:
-    problem = error.errors(include_url=False)[0]
+    problems = error.errors(include_url=False)
+    # A misspelt key is also a missing one: its own spelling says more.
+    problem = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
     # The tag of the source's kind stands in pydantic's location, but not in the file.
     where = [str(part) for part in problem["loc"] if part not in ("line_camera", "folder")]
     key = ".".join(where) or "the file"

@@ -57,11 +57,11 @@ class Connection:
         self._connected_s = 0.0
         self._ended = threading.Event()
         self._reason = "no answer"
-        self._thread = threading.Thread(target=self._run, name="link", daemon=True)
+        self.thread = threading.Thread(target=self._run, name="link", daemon=True)
 
     def start(self) -> None:
         """Begins to connect, and goes on for ever."""
-        self._thread.start()
+        self.thread.start()
 
     @property
     def online(self) -> bool:
@@ -109,7 +109,7 @@ class Connection:
                 info.wait_for_publish(2)
         if client is not None:
             client.disconnect()
-        self._thread.join(timeout=5)
+        self.thread.join(timeout=5)
 
     def _run(self) -> None:
         backoff, takeovers, said = Backoff(0.2, 20), TakeoverWatch(), False

@@ -40,17 +40,17 @@ class Lookout:
         self._refused = ""
         self._stop = threading.Event()
         self._wake = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="lookout", daemon=True)
+        self.thread = threading.Thread(target=self._run, name="lookout", daemon=True)
 
     def start(self) -> None:
         """Begins to look."""
-        self._thread.start()
+        self.thread.start()
 
     def stop(self) -> None:
         """Ends the thread."""
         self._stop.set()
         self._wake.set()
-        self._thread.join(timeout=5)
+        self.thread.join(timeout=5)
 
     def wake(self) -> None:
         """Look again now."""

@@ -35,17 +35,17 @@ class Uplink:
         self._fresh = False
         self._acks: list[Ack] = []
         self._random = random.Random()
-        self._thread = threading.Thread(target=self._run, name="uplink", daemon=True)
+        self.thread = threading.Thread(target=self._run, name="uplink", daemon=True)
 
     def start(self) -> None:
         """Begins to send."""
-        self._thread.start()
+        self.thread.start()
 
     def stop(self) -> None:
         """Ends the thread; what is not acknowledged stays in the spool."""
         self._stop.set()
         self._wake.set()
-        self._thread.join(timeout=5)
+        self.thread.join(timeout=5)
 
     def wake(self) -> None:
         """There is something new."""

@@ -4,6 +4,7 @@ A model that crashes the runtime, hangs or eats memory ends that process and not
 one JSON line: class of failure ('' for none), reason, numbers.
 """
 
+import contextlib
 import ctypes
 import json
 import os
@@ -86,7 +87,8 @@ def _limit(memory_bytes: int, time_limit_s: float) -> None:
     seconds = int(time_limit_s) + 1
     resource.setrlimit(resource.RLIMIT_CPU, (seconds * 4, seconds * 4))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    os.nice(5)
+    with contextlib.suppress(PermissionError):  # a hardened service may not change its priority
+        os.nice(5)
 
 
 def _judge(folder: Path, board: Board, max_latency_ms: float) -> TrialResult:

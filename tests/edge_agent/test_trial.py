@@ -1,0 +1,75 @@
+"""The self-test's process: golden samples pass or fail there, and a crash ends nothing else."""
+
+from pathlib import Path
+
+from edge_agent.update.trial import TrialResult, run_trial
+from fleet_contract import archive
+from fleet_contract.board import Board
+from fleet_contract.names import Precision
+from hil.story.crash import crashing_models
+from tests.support.tiny_bundle import TinySpec, tiny_bundle
+
+
+def board(memory: str = "900MB") -> Board:
+    return Board.model_validate(
+        {"hardware": "x86-64-box", "runtime": "onnx", "precision": "fp32", "threads": 1,
+         "memory_limit": memory}
+    )  # fmt: skip
+
+
+def trial(folder: Path, spec: TinySpec, *, time_limit_s: float = 30, **limits: str) -> TrialResult:
+    digest, data = tiny_bundle(spec)
+    archive.unpack(data, folder / digest)
+    return run_trial(folder / digest, board(**limits), time_limit_s=time_limit_s, max_latency_s=5.0)
+
+
+def test_a_good_bundle_passes_and_is_measured(tmp_path: Path) -> None:
+    result = trial(tmp_path, TinySpec())
+    assert result.failure == "", result.reason
+    assert result.numbers["latency_ms"] > 0
+    assert result.numbers["peak_rss_bytes"] > 10**7
+
+
+def test_golden_samples_that_differ_fail_the_self_test(tmp_path: Path) -> None:
+    result = trial(tmp_path, TinySpec(golden_shift=0.2))
+    assert result.failure == "self_test"
+    assert "golden samples differ" in result.reason
+
+
+def test_a_model_that_crashes_its_runtime_ends_only_the_child(tmp_path: Path) -> None:
+    result = trial(tmp_path, TinySpec(model=crashing_models()["onnx"]))
+    assert result.failure == "crash"
+    assert "SIGFPE" in result.reason
+
+
+def test_a_model_that_is_no_model_fails_the_self_test(tmp_path: Path) -> None:
+    result = trial(tmp_path, TinySpec(model=b"not a model"))
+    assert result.failure == "self_test"
+    assert "does not load" in result.reason
+
+
+def test_a_self_test_that_does_not_end_is_killed(tmp_path: Path) -> None:
+    result = trial(tmp_path, TinySpec(), time_limit_s=0.05)
+    assert result.failure == "crash"
+    assert "did not end" in result.reason
+
+
+def test_a_board_with_too_little_memory_refuses_the_bundle(tmp_path: Path) -> None:
+    assert trial(tmp_path, TinySpec(), memory="64MB").failure in ("footprint", "crash")
+
+
+def test_a_file_that_was_changed_after_unpacking_is_refused(tmp_path: Path) -> None:
+    digest, data = tiny_bundle(TinySpec())
+    archive.unpack(data, tmp_path / digest)
+    (tmp_path / digest / "evaluation.json").write_bytes(b"[]")
+    result = run_trial(tmp_path / digest, board(), time_limit_s=30, max_latency_s=5.0)
+    assert result.failure == "bundle"
+
+
+def test_a_bundle_without_the_boards_model_is_refused(tmp_path: Path) -> None:
+    digest, data = tiny_bundle(TinySpec())
+    archive.unpack(data, tmp_path / digest)
+    other = board().model_copy(update={"precision": Precision.INT8})
+    result = run_trial(tmp_path / digest, other, time_limit_s=30, max_latency_s=5.0)
+    assert result.failure == "bundle"
+    assert "onnx/int8" in result.reason
