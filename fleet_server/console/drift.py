@@ -222,7 +222,7 @@ def _steps(incident: Incident, samples: int, labelled: int) -> list[StepView]:
     for index, name in enumerate(words.PLAYBOOK):
         text, href, link = texts.get(name, ("", "", ""))
         if index == reached and incident.note:
-            text = f"{text}. {incident.note}" if text else incident.note
+            text = f"{text}; {incident.note}" if text else incident.note
         steps.append(StepView(plain(name), _tone(index, reached, incident), text, href, link))
     return steps
 

@@ -147,7 +147,7 @@ def flatten(content: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str
     """A JSON object as (name, value) in words; objects inside are walked, lists are joined."""
     rows: list[tuple[str, str]] = []
     for key, value in content.items():
-        name = prefix + _name(str(key))
+        name = _capital(prefix + _name(str(key)))
         if isinstance(value, Mapping):
             rows += flatten(value, f"{name}, ")
         elif isinstance(value, list | tuple):
@@ -161,6 +161,10 @@ def flatten(content: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str
 
 def _name(key: str) -> str:
     return " ".join(_SPELLED.get(word, word) for word in plain(key).split(" "))
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _plain(value: object) -> bool:

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import uvicorn
@@ -133,25 +134,23 @@ def visit(site: Site, context: BrowserContext) -> Watched:
     return Watched(context.new_page(), site.address)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_page_loads_from_this_server_alone_and_fits(
-    site: Site, browser: Browser, scheme: str
-) -> None:
+def test_every_page_loads_from_this_server_alone_and_fits(site: Site, visit: Watched) -> None:
     SHOTS.mkdir(parents=True, exist_ok=True)
-    for width in WIDTHS:
-        context = browser.new_context(
-            viewport={"width": width, "height": 900},
-            color_scheme="dark" if scheme == "dark" else "light",
-        )
-        visit = Watched(context.new_page(), site.address)
-        for name, path in site.paths().items():
-            page = visit.open(path)
+    for name, path in site.paths().items():
+        page = visit.open(path)
+        for width in WIDTHS:
+            page.set_viewport_size({"width": width, "height": 900})
             over = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
             assert over <= 0, f"{path} is {over} pixels too wide at {width}"
-            page.screenshot(path=SHOTS / f"{name}-{scheme}-{width}.png", full_page=True)
-        assert visit.complaints == []
-        assert visit.foreign == []
-        context.close()
+            _shoot(page, f"{name}-light-{width}", "light")
+            _shoot(page, f"{name}-dark-{width}", "dark")
+    assert visit.complaints == []
+    assert visit.foreign == []
+
+
+def _shoot(page: Page, name: str, scheme: Literal["light", "dark"]) -> None:
+    page.emulate_media(color_scheme=scheme)
+    page.screenshot(path=SHOTS / f"{name}.png", full_page=True)
 
 
 def test_an_empty_server_says_what_will_appear(empty_site: Site, context: BrowserContext) -> None:

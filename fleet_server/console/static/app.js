@@ -131,6 +131,14 @@ function restore() {
   held = null;
 }
 
+// A page that nobody looks at asks for nothing; it catches up when it is seen again.
+document.addEventListener("htmx:beforeRequest", (event) => {
+  if (document.hidden && event.detail.elt.id === "live") event.preventDefault();
+});
+document.addEventListener("visibilitychange", () => {
+  const live = document.getElementById("live");
+  if (!document.hidden && live?.hasAttribute("hx-get")) htmx.trigger(live, "sse:change");
+});
 document.addEventListener("htmx:beforeSwap", (event) => {
   if (event.detail.elt.id === "live") hold();
 });
