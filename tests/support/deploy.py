@@ -3,11 +3,12 @@
 Devices are rows; what they would report is written as ingest would write it.
 """
 
+import random
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fleet_contract.archive import digest as archive_digest
-from fleet_contract.archive import pack
+from fleet_contract.archive import file_entries, pack
 from fleet_contract.clock import ManualClock
 from fleet_contract.histogram import Histogram
 from fleet_contract.messages import DeviceState, LineState, SlotState, UpdateStep
@@ -48,10 +49,12 @@ class Recorder:
         return [(levels, payload) for topic, levels, payload in self.sent if topic == name]
 
 
-def archive(seed: int = 1, **change: object) -> bytes:
-    """A bundle for LINE; another seed, another digest."""
+def archive(seed: int = 1, padding: int = 0) -> bytes:
+    """A bundle for LINE; another seed, another digest; `padding` bytes that do not compress."""
     lineage = {"dataset": "d" * 64, "config": "c" * 64, "code": "0", "seed": seed}
-    return pack(manifest(line=LINE, lineage=lineage, **change), files())
+    content = {**files(), "padding.bin": random.Random(seed).randbytes(padding)}
+    listed = {name: entry.model_dump() for name, entry in file_entries(content).items()}
+    return pack(manifest(line=LINE, lineage=lineage, files=listed), content)
 
 
 def make_services(folder: Path, clock: ManualClock, recorder: Recorder) -> Services:
@@ -106,9 +109,9 @@ class Deploy:
         )
         return releases.sign(self.services, "test", digest, keyid, signature)
 
-    def approved(self, seed: int = 1) -> str:
+    def approved(self, seed: int = 1, padding: int = 0) -> str:
         """A release with both signatures; its digest."""
-        data = archive(seed)
+        data = archive(seed, padding)
         releases.submit(self.services, "test", data)
         for key in (setup.PIPELINE, setup.APPROVER):
             self.sign(archive_digest(data), key)
