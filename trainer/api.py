@@ -23,11 +23,8 @@ class LeaseLostError(LoupeError):
 class Api:
     """Calls below `/api/v1`. Every method raises AwayError, TransferError."""
 
-    def __init__(self, server: str, token: str = "") -> None:
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._http = httpx.Client(
-            base_url=f"{server.rstrip('/')}/api/v1", timeout=_TIMEOUT_S, headers=headers
-        )
+    def __init__(self, server: str) -> None:
+        self._http = httpx.Client(base_url=f"{server.rstrip('/')}/api/v1", timeout=_TIMEOUT_S)
         self._server = server
 
     def close(self) -> None:
@@ -71,8 +68,15 @@ class Api:
         return _json(answer)
 
     def to_sign(self, digest: str) -> dict[str, Any]:
-        """The metadata that a signature of the release is of, and what it describes."""
-        return _json(self._call("GET", f"/releases/{digest}/to-sign"))
+        """`metadata` that a signature of the release is of, and `previous`, the published one.
+
+        Raises DataError where one is missing.
+        """
+        offered = _json(self._call("GET", f"/releases/{digest}/to-sign"))
+        if not {"metadata", "previous"} <= offered.keys():
+            raise DataError("the server offers nothing to sign", expected="metadata and previous",
+                            found=", ".join(offered))  # fmt: skip
+        return offered
 
     def add_signature(self, digest: str, keyid: str, signature: str) -> dict[str, Any]:
         """Adds a signature to a release."""

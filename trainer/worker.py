@@ -212,9 +212,11 @@ class Worker:
         self._patiently(lambda: self._api.submit(built.archive, job.id), self.stop)
         asked = self._patiently(lambda: self._api.to_sign(built.digest), self.stop)
         keyid, signature = sign_release(
-            json.dumps(asked["metadata"]).encode(), target=target_name(job.line, built.digest),
+            json.dumps(asked["metadata"]).encode(),
+            target=target_name(job.line, built.digest),
             key_pem=self._key_pem,
-        )  # fmt: skip
+            previous=json.dumps(asked["previous"]).encode(),
+        )
         self._patiently(lambda: self._api.add_signature(built.digest, keyid, signature), self.stop)
 
     def _finish(self, run: str, body: dict[str, Any]) -> None:

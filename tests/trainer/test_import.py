@@ -144,7 +144,7 @@ def test_an_image_of_one_colour_is_refused(store: Store, small: Path) -> None:
 
 def test_a_mask_of_another_size_is_refused(store: Store, small: Path) -> None:
     write_image(small.parent / "masks" / "part_004.png", np.full((32, 64), 255, np.uint8))
-    with pytest.raises(DataError, match="expected 64x64 as .*; found 64x32"):
+    with pytest.raises(DataError, match=r"expected 64x64 as .*; found 64x32"):
         import_source(store, small, OPTIONS)
 
 

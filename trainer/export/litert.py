@@ -1,6 +1,8 @@
 """LiteRT: fp32 by litert_torch, int8 by ai_edge_quantizer (static, weights per channel)."""
 
+from collections.abc import MutableMapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +23,10 @@ def model_file(precision: Precision, tolerance: float) -> ModelFile:
     """How the manifest describes the file of that precision."""
     return ModelFile(runtime=Runtime.LITERT, precision=precision, file=f"model/{precision}.tflite",
                      dtype="float32", layout="nhwc", score_tolerance=tolerance)  # fmt: skip
+
+
+Ranges = dict[str, MutableMapping[str, Any]]
+"""By tensor: `min` and `max` arrays, and what else the quantizer keeps."""
 
 
 class _ChannelsLast(nn.Module):
@@ -59,6 +65,21 @@ def quantize(fp32: Path, images: NDArray[np.uint8], out: Path) -> None:
             worker.update_quantization_recipe(
                 regex=".*", operation_name=operation, algorithm_key="no_quantize"
             )
-        feeds = [{name: to_tensor(image, file)} for image in images]
-        ranges = worker.calibrate({signature: feeds}, num_threads=1)
+        ranges: Ranges = {}
+        for image in images:
+            feed = {signature: [{name: to_tensor(image, file)}]}
+            _widen(ranges, worker.calibrate(feed, num_threads=1))
         worker.quantize(ranges).export_model(str(out), overwrite=True)
+
+
+def _widen(ranges: Ranges, more: Ranges) -> None:
+    """Takes `more` into `ranges`.
+
+    The quantizer's own calibration averages the ranges of the images, which cuts off what only
+    defects reach; so each image is calibrated by itself, and the widest range is kept.
+    """
+    for tensor, found in more.items():
+        known = ranges.setdefault(tensor, dict(found))
+        if "min" in found and "max" in found:
+            known["min"] = np.minimum(known["min"], found["min"])
+            known["max"] = np.maximum(known["max"], found["max"])
