@@ -1,0 +1,88 @@
+"""The database: one schema, one writer at a time, nothing after a rollback."""
+
+import threading
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import text
+from sqlmodel import select
+
+from fleet_contract.errors import StateError
+from fleet_server.db.engine import Database, after_commit
+from fleet_server.db.migrate import heads, revision, upgrade
+from fleet_server.db.models import metadata
+from fleet_server.registry.models import Line
+from fleet_server.services import Services
+
+
+def test_the_migrations_make_exactly_the_tables_of_the_models(services: Services) -> None:
+    with services.database.engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+
+
+def test_there_is_one_head_and_upgrading_again_changes_nothing(services: Services) -> None:
+    assert len(heads()) == 1
+    upgrade(services.database)
+    assert revision(services.database) == heads()[0]
+
+
+def test_a_schema_of_a_later_version_is_said(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'later.db'}")
+    upgrade(database)
+    with database.write() as session:
+        session.connection().execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(StateError, match="does not know"):
+        upgrade(database)
+
+
+def test_writers_of_two_processes_wait_for_each_other(services: Services) -> None:
+    other = Database(services.database.url)
+
+    def write(database: Database, prefix: str) -> None:
+        for n in range(40):
+            with database.write() as session:
+                session.add(Line(name=f"{prefix}-{n}"))
+
+    threads = [
+        threading.Thread(target=write, args=(database, prefix))
+        for database, prefix in ((services.database, "a"), (services.database, "b"), (other, "c"))
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with services.database.read() as session:
+        assert len(session.exec(select(Line)).all()) == 120
+    other.close()
+
+
+def test_acts_after_a_commit_run_once_it_is_durable(services: Services) -> None:
+    seen: list[int] = []
+
+    def look() -> None:
+        with services.database.read() as session:
+            seen.append(len(session.exec(select(Line)).all()))
+
+    with services.database.write() as session:
+        session.add(Line(name="a"))
+        after_commit(session, look)
+        assert not seen
+    assert seen == [1]
+
+
+def test_a_rollback_forgets_rows_and_acts(services: Services) -> None:
+    acts: list[str] = []
+
+    def fail() -> None:
+        with services.database.write() as session:
+            session.add(Line(name="a"))
+            after_commit(session, lambda: acts.append("told"))
+            raise StateError("no")
+
+    with pytest.raises(StateError):
+        fail()
+    with services.database.read() as session:
+        assert session.exec(select(Line)).all() == []
+    assert acts == []

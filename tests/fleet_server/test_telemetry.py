@@ -1,0 +1,78 @@
+"""Counting: how far a stream is, and which parts are missing."""
+
+import random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fleet_contract.messages import Stream
+from fleet_contract.names import Verdict
+from fleet_server.services import Services
+from fleet_server.telemetry import service
+from fleet_server.telemetry.rules import MAX_INTERVALS, Position, count_parts, ranges
+from tests.support.telemetry import envelope, parts, record, window
+
+
+@given(st.lists(st.tuples(st.integers(1, 60), st.integers(0, 5)), max_size=40))
+def test_a_position_is_the_set_of_what_was_added(added: list[tuple[int, int]]) -> None:
+    position, stored = Position(), set[int]()
+    for first, more in added:
+        after = position.add(first, first + more)
+        assert after is not None
+        position, stored = after, stored | set(range(first, first + more + 1))
+    contiguous = next(n for n in range(100) if n + 1 not in stored)
+    assert position.contiguous == contiguous
+    assert all(position.has(n) == (n in stored) for n in range(1, 100))
+
+
+def test_too_many_holes_are_left_to_be_resent() -> None:
+    position = Position()
+    for n in range(MAX_INTERVALS):
+        after = position.add(2 + 2 * n, 2 + 2 * n)
+        assert after is not None
+        position = after
+    assert position.add(10**6, 10**6) is None
+
+
+@given(st.lists(st.integers(1, 80), min_size=1, max_size=60))
+def test_parts_are_counted_as_sets(numbers: list[int]) -> None:
+    count = count_parts([(n, n) for n in numbers])
+    missing = {n for first, last in count.missing for n in range(first, last + 1)}
+    assert count.counted == len(set(numbers))
+    assert count.duplicates == len(numbers) - len(set(numbers))
+    assert missing == set(range(min(numbers), max(numbers))) - set(numbers)
+    assert count.missing_count == len(missing)
+
+
+def test_runs_of_numbers_are_ranges() -> None:
+    assert ranges([1, 2, 3, 7, 8, 8]) == [(1, 3), (7, 8), (8, 8)]
+
+
+def test_a_summary_names_missing_parts_in_any_order_of_arrival(services: Services) -> None:
+    bodies = [
+        parts(1, 10),
+        parts(11, 20, Verdict.REJECT),
+        parts(24, 30, Verdict.NO_DECISION),
+        parts(28, 30),
+    ]
+    records = [record(n + 1, body) for n, body in enumerate(bodies)]
+    random.Random(1).shuffle(records)
+    with services.database.write() as session:
+        for one in records:
+            assert not service.store(session, envelope("s1", Stream.PARTS, [one]), 1.0)
+    with services.database.read() as session:
+        (kinds, count) = service.parts_summary(session, "s1")["s1", "watch-case", "cam1"]
+    assert kinds == {"accept": 13, "reject": 10, "no_decision": 7}
+    assert (count.missing, count.counted, count.duplicates) == ([(21, 23)], 27, 3)
+
+
+def test_windows_come_back_by_line_devices_and_time(services: Services) -> None:
+    with services.database.write() as session:
+        for device in ("s1", "s2", "s3"):
+            records = [record(n + 1, window(start_s=10.0 * n)) for n in range(5)]
+            service.store(session, envelope(device, Stream.WINDOWS, records), 1.0)
+    with services.database.read() as session:
+        found = service.device_windows(session, "watch-case", ["s1", "s3"], 10.0, 32.0)
+    assert [(device, w.start_s) for device, w in found] == [
+        ("s1", 10.0), ("s3", 10.0), ("s1", 20.0), ("s3", 20.0), ("s1", 30.0), ("s3", 30.0),
+    ]  # fmt: skip
