@@ -9,7 +9,7 @@ from rich.console import Console
 
 from fleet_contract.errors import ConfigError
 from fleet_contract.trust.approve import Review, review, sign_release, signed_by
-from fleet_server.cli.client import ApiClient
+from fleet_server.cli.client import ApiClient, client
 from fleet_server.cli.output import moment, short, show_fields, show_json, show_table
 
 app = typer.Typer(no_args_is_help=True, help="Bundles and their approvals.")
@@ -19,23 +19,17 @@ Json = Annotated[bool, typer.Option("--json", help="JSON for programs.")]
 Digest = Annotated[str, typer.Argument(help="The release's digest, or its first characters.")]
 
 
-def _api(ctx: typer.Context) -> ApiClient:
-    api: ApiClient = ctx.obj
-    return api
-
-
 @app.command()
 def submit(
     ctx: typer.Context,
     file: Annotated[Path, typer.Argument(help="The bundle's archive.")],
     key: Key,
-    by: Annotated[str, typer.Option(help="Who does it, for the audit log.")] = "operator",
     as_json: Json = False,
 ) -> None:
     """Send a bundle to the server and sign it with the pipeline's key."""
-    api, key_pem = _api(ctx), _read(key)
-    answer = api.send("POST", "/releases", _read(file), by=by)
-    result = _sign(api, answer["digest"], key_pem, by, quiet=as_json)
+    api, key_pem = client(ctx), _read(key)
+    answer = api.send("POST", "/releases", _read(file), by=api.by)
+    result = _sign(api, answer["digest"], key_pem, quiet=as_json)
     _told({"digest": answer["digest"], "line": answer["line"], **result}, as_json)
 
 
@@ -44,11 +38,10 @@ def approve(
     ctx: typer.Context,
     digest: Digest,
     key: Key,
-    by: Annotated[str, typer.Option(help="Who does it, for the audit log.")] = "operator",
     as_json: Json = False,
 ) -> None:
     """Look at what a release changes, and sign it."""
-    result = _sign(_api(ctx), digest, _read(key), by, quiet=as_json)
+    result = _sign(client(ctx), digest, _read(key), quiet=as_json)
     _told({"digest": digest, **result}, as_json)
 
 
@@ -59,7 +52,7 @@ def _read(path: Path) -> bytes:
         raise ConfigError(f"{path} cannot be read", found=error.strerror or str(error)) from error
 
 
-def _sign(api: ApiClient, digest: str, key_pem: bytes, by: str, *, quiet: bool) -> dict[str, Any]:
+def _sign(api: ApiClient, digest: str, key_pem: bytes, *, quiet: bool) -> dict[str, Any]:
     offered = api.get(f"/releases/{digest}/to-sign")
     metadata = json.dumps(offered["metadata"]).encode()
     previous = json.dumps(offered["previous"]).encode()
@@ -73,7 +66,7 @@ def _sign(api: ApiClient, digest: str, key_pem: bytes, by: str, *, quiet: bool) 
         )
     keyid, signature = sign_release(metadata, target=target, key_pem=key_pem, previous=previous)
     body = {"keyid": keyid, "sig": signature}
-    answer: dict[str, Any] = api.post(f"/releases/{offered['digest']}/signatures", body, by=by)
+    answer: dict[str, Any] = api.post(f"/releases/{offered['digest']}/signatures", body, by=api.by)
     return answer
 
 
@@ -111,7 +104,7 @@ def list_releases(
     as_json: Json = False,
 ) -> None:
     """Releases, the latest first."""
-    rows = _api(ctx).get("/releases", **({"line": line} if line else {}))
+    rows = client(ctx).get("/releases", line=line)
     if as_json:
         show_json(rows)
         return
@@ -132,7 +125,7 @@ def list_releases(
 @app.command()
 def show(ctx: typer.Context, digest: Digest, as_json: Json = False) -> None:
     """One release."""
-    row = _api(ctx).get(f"/releases/{digest}")
+    row = client(ctx).get(f"/releases/{digest}")
     if as_json:
         show_json(row)
         return
@@ -160,8 +153,8 @@ def refuse(
     ctx: typer.Context,
     digest: Digest,
     reason: Annotated[str, typer.Option(help="Why, for the audit log.")],
-    by: Annotated[str, typer.Option(help="Who does it, for the audit log.")] = "operator",
 ) -> None:
     """Say no to a release for good."""
-    row = _api(ctx).post(f"/releases/{digest}/refuse", {"reason": reason}, by=by)
+    api = client(ctx)
+    row = api.post(f"/releases/{digest}/refuse", {"reason": reason}, by=api.by)
     Console(soft_wrap=True).print(f"Release {short(row['digest'])} is refused.")

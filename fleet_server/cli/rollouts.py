@@ -10,21 +10,15 @@ import typer
 from rich.console import Console
 
 from fleet_contract.errors import ConfigError
-from fleet_server.cli.client import ApiClient
+from fleet_server.cli.client import client
 from fleet_server.cli.output import moment, short, show_fields, show_json, show_table
 
 app = typer.Typer(no_args_is_help=True, help="Releases on their way to devices.")
 
 Json = Annotated[bool, typer.Option("--json", help="JSON for programs.")]
 Number = Annotated[int, typer.Argument(help="The rollout's number.")]
-By = Annotated[str, typer.Option(help="Who does it, for the audit log.")]
 _ENDED = ("completed", "aborted", "rolled_back")
 _LOOK_S = 1.0
-
-
-def _api(ctx: typer.Context) -> ApiClient:
-    api: ApiClient = ctx.obj
-    return api
 
 
 def _say(text: str) -> None:
@@ -39,12 +33,12 @@ def start(
         Path | None, typer.Option(help="TOML or JSON with `stages`; default: shadow, canary, all.")
     ] = None,
     wait: Annotated[bool, typer.Option(help="Begin once the release is approved.")] = False,
-    by: By = "operator",
     as_json: Json = False,
 ) -> None:
     """Start a rollout of an approved release."""
     body = {"digest": digest, "plan": _read_plan(plan) if plan else None, "wait": wait}
-    row = _api(ctx).post("/rollouts", body, by=by)
+    api = client(ctx)
+    row = api.post("/rollouts", body, by=api.by)
     if as_json:
         show_json(row)
         return
@@ -73,7 +67,7 @@ def list_rollouts(
     as_json: Json = False,
 ) -> None:
     """Rollouts, the latest first."""
-    rows = _api(ctx).get("/rollouts", **({"line": line} if line else {}))
+    rows = client(ctx).get("/rollouts", line=line)
     if as_json:
         show_json(rows)
         return
@@ -95,7 +89,7 @@ def list_rollouts(
 @app.command()
 def show(ctx: typer.Context, number: Number, as_json: Json = False) -> None:
     """One rollout with its devices and gate decisions."""
-    row = _api(ctx).get(f"/rollouts/{number}")
+    row = client(ctx).get(f"/rollouts/{number}")
     if as_json:
         show_json(row)
         return
@@ -138,7 +132,7 @@ def show(ctx: typer.Context, number: Number, as_json: Json = False) -> None:
 @app.command()
 def watch(ctx: typer.Context, number: Number) -> None:
     """Follow a rollout until it ends; exit code 0 where it completed, 1 where it did not."""
-    api, told = _api(ctx), ""
+    api, told = client(ctx), ""
     while True:
         row = api.get(f"/rollouts/{number}")
         last = row["decisions"][-1] if row["decisions"] else None
@@ -157,17 +151,18 @@ def pause(
     ctx: typer.Context,
     number: Number,
     reason: Annotated[str, typer.Option(help="Why, for the audit log.")] = "",
-    by: By = "operator",
 ) -> None:
     """Stop the gates; devices keep what they have."""
-    row = _api(ctx).post(f"/rollouts/{number}/pause", {"reason": reason}, by=by)
+    api = client(ctx)
+    row = api.post(f"/rollouts/{number}/pause", {"reason": reason}, by=api.by)
     _say(f"Rollout {number} is {row['state']}.")
 
 
 @app.command()
-def resume(ctx: typer.Context, number: Number, by: By = "operator") -> None:
+def resume(ctx: typer.Context, number: Number) -> None:
     """Let the gates judge again; the stage begins anew."""
-    row = _api(ctx).post(f"/rollouts/{number}/resume", by=by)
+    api = client(ctx)
+    row = api.post(f"/rollouts/{number}/resume", by=api.by)
     _say(f"Rollout {number} is {row['state']}.")
 
 
@@ -177,8 +172,8 @@ def abort(
     number: Number,
     keep: Annotated[bool, typer.Option(help="Devices that run the bundle stay with it.")] = False,
     reason: Annotated[str, typer.Option(help="Why, for the audit log.")] = "",
-    by: By = "operator",
 ) -> None:
     """End a rollout; devices go back to the champion."""
-    row = _api(ctx).post(f"/rollouts/{number}/abort", {"keep": keep, "reason": reason}, by=by)
+    api = client(ctx)
+    row = api.post(f"/rollouts/{number}/abort", {"keep": keep, "reason": reason}, by=api.by)
     _say(f"Rollout {number} is {row['state']}.")
