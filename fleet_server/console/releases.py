@@ -111,11 +111,9 @@ def _facts(release: Release, devices: Sequence[Device]) -> list[Fact]:
         Fact("Epoch", str(release.epoch)),
         Fact("Hardware", ", ".join("any" if name == "*" else name for name in release.hardware)),
     ]
-    shown = {fact.name.lower() for fact in facts}
+    shown = {fact.name for fact in facts}
     facts += [
-        Fact(name.capitalize(), value)
-        for name, value in words.flatten(release.describe)
-        if name not in shown
+        Fact(name, value) for name, value in words.flatten(release.describe) if name not in shown
     ]
     facts.append(Fact("Archive", size(release.length)))
     for encoding in release.encodings:

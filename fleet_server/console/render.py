@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.routing import APIRoute
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from fleet_contract.errors import LoupeError
+from fleet_contract.errors import ConfigError, LoupeError
 from fleet_server.console import show
 from fleet_server.errors import status_of
 
@@ -94,6 +95,10 @@ class ConsoleRoute(APIRoute):
                 return await handle(request)
             except LoupeError as error:
                 return problem(request, error)
+            except RequestValidationError as error:
+                first = error.errors()[0]
+                found = f"{first['loc'][-1]}: {first['msg']}"
+                return problem(request, ConfigError("the address or form is wrong", found=found))
 
         return handle_or_explain
 
@@ -101,11 +106,11 @@ class ConsoleRoute(APIRoute):
 def problem(request: Request, error: LoupeError) -> HTMLResponse:
     """The page that says why something was refused."""
     status = status_of(error)
-    back = request.url.path.rsplit("/", 2)[0] if request.method == "POST" else "/"
+    room = f"/{request.url.path.split('/')[1]}"
     view = {
         "title": "Nothing is here" if status == 404 else "That was not done",
         "detail": str(error),
-        "back": back or "/",
+        "back": room if any(room == path for path, _ in NAVIGATION) else "/drift",
     }
     now = request.app.state.services.clock.time()
     return page(request, "problem.html", now=now, status=status, page=view)

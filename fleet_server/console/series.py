@@ -51,6 +51,13 @@ def reject_share(body: Body) -> float | None:
     return 100 * sum(arm["rejects"] for arm in arms) / parts if parts else None
 
 
+def undecided_share(body: Body) -> float | None:
+    """Share of parts without a decision, in per cent; None without parts."""
+    counted = [*body["arms"].values(), body["undecided"]]
+    parts = sum(arm["parts"] for arm in counted)
+    return 100 * sum(arm["no_decision"] for arm in counted) / parts if parts else None
+
+
 def _mean(message: Mapping[str, Any]) -> float | None:
     return HistogramMessage.model_validate(message).histogram().mean()
 
@@ -60,6 +67,7 @@ CHARTS: tuple[tuple[str, str, Callable[[Body], float | None]], ...] = (
     ("sharpness", "Sharpness", lambda body: feature_mean(body, "sharpness")),
     ("score", "Mean score", score_mean),
     ("", "Rejects in per cent", reject_share),
+    ("", "No decision in per cent", undecided_share),
     ("", "Latency in ms", latency_mean),
 )
 """(feature of the baseline or nothing, label, value of a window) of each chart."""

@@ -155,10 +155,11 @@ def spark_path(values: Sequence[float], *, area: bool = False) -> str:
     if len(values) < 2:
         return ""
     low, high = min(values), max(values)
-    spread = (high - low) or 1.0
-    middle = 0.5 if high == low else 0.0
+    middle = (low + high) / 2
+    # At least a tenth of the level fills the box, so that a quiet series looks quiet.
+    spread = max(high - low, 0.1 * abs(middle)) or 1.0
     points = [
-        f"{100 * index / (len(values) - 1):.1f} {28 - 26 * ((value - low) / spread + middle):.1f}"
+        f"{100 * index / (len(values) - 1):.1f} {15 - 26 * (value - middle) / spread:.1f}"
         for index, value in enumerate(values)
     ]
     line = "M" + "L".join(points)

@@ -257,7 +257,7 @@ def test_a_proposed_baseline_is_accepted_by_its_button(site: Site, visit: Watche
 
 def test_charts_are_drawn_with_their_baseline(visit: Watched) -> None:
     page = visit.open("/stations/station-2")
-    expect(page.locator(".plot canvas")).to_have_count(5)
+    expect(page.locator(".plot canvas")).to_have_count(6)
     expect(page.locator("#live")).to_contain_text("baseline 11")
 
 
@@ -275,3 +275,31 @@ def test_a_refusal_is_a_page_that_says_why(site: Site, visit: Watched) -> None:
     assert answer is not None
     assert answer.status == 404
     expect(visit.page.locator("main")).to_contain_text("no device is called 'station-9'")
+
+
+def test_a_wrong_address_is_a_page_too(site: Site, visit: Watched) -> None:
+    answer = visit.page.goto(f"{site.address}/rollouts/first")
+    assert answer is not None
+    assert answer.status == 422
+    expect(visit.page.locator("main")).to_contain_text("rollout_id")
+
+
+def test_a_second_acceptance_is_refused_with_a_way_back(site: Site, visit: Watched) -> None:
+    page = visit.open("/drift")
+    with site.story.services.database.read() as session:
+        accepted = baselines.list_baselines(session, "station-1")[0].id
+    page.evaluate(
+        "id => { const form = document.createElement('form'); form.method = 'post';"
+        " form.action = `/baselines/${id}/accept`; document.body.append(form); form.submit(); }",
+        accepted,
+    )
+    expect(page.locator("main")).to_contain_text("is accepted; expected a proposed one")
+    page.get_by_role("link", name="Back").click()
+    expect(page).to_have_url(f"{site.address}/drift")
+
+
+def test_other_sites_cannot_post(site: Site, context: BrowserContext) -> None:
+    answer = context.request.post(
+        f"{site.address}/rollouts/1/abort", headers={"Origin": "https://elsewhere.example"}
+    )
+    assert answer.status == 403
