@@ -1,5 +1,6 @@
 """A server without HTTP and MQTT: its folder, database, store and trust repositories, all real."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,15 +22,25 @@ def clock() -> ManualClock:
     return ManualClock()
 
 
+@pytest.fixture(scope="session")
+def made_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A server's folder with its keys and an empty database, made once and copied by `services`."""
+    folder = tmp_path_factory.mktemp("made") / "server"
+    folder.mkdir()
+    trust.create(folder, clock=ManualClock())
+    database = Database(ServerConfig(folder=folder).database_url)
+    upgrade(database)
+    database.close()
+    return folder
+
+
 @pytest.fixture
-def services(tmp_path: Path, clock: ManualClock) -> Iterator[Services]:
+def services(made_folder: Path, tmp_path: Path, clock: ManualClock) -> Iterator[Services]:
     """Services over a folder of their own; what they publish is kept by a `Recorder`."""
     folder = tmp_path / "server"
+    shutil.copytree(made_folder, folder)
     config = ServerConfig(folder=folder)
-    folder.mkdir()
-    trust.create(folder, clock=clock)
     database = Database(config.database_url)
-    upgrade(database)
     yield Services(
         config=config,
         database=database,
