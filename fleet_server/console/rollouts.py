@@ -11,7 +11,7 @@ from sqlmodel import Session
 
 from fleet_server.console import queries, words
 from fleet_server.console.render import ACTOR, ConsoleRoute, go, page
-from fleet_server.console.show import Badge, Fact, number, plain, span
+from fleet_server.console.show import Badge, Fact, number, percent, plain, span
 from fleet_server.console.stations import EventView, event_view
 from fleet_server.rollouts import service
 from fleet_server.rollouts.models import GateDecision, Rollout, RolloutDevice
@@ -55,6 +55,15 @@ class StageView:
 
 
 @dataclass(frozen=True, slots=True)
+class GateNumbers:
+    """The numbers of a decision: what was watched as a table, the rest as facts."""
+
+    columns: list[str]
+    rows: list[list[str]]
+    facts: list[Fact]
+
+
+@dataclass(frozen=True, slots=True)
 class DecisionView:
     """What a gate decided, and why."""
 
@@ -62,7 +71,7 @@ class DecisionView:
     decision: Badge
     guard_only: Badge | None
     text: str
-    numbers: list[Fact]
+    numbers: GateNumbers
     at_s: float
     looks: int
     """How often in a row the gate decided so; the numbers are the last look's."""
@@ -166,15 +175,65 @@ def decision_views(rollout: Rollout, decisions: Sequence[GateDecision]) -> list[
     return [_decision(rollout, same[0], len(same)) for same in runs]
 
 
+_NAMES: Mapping[str, str] = {
+    "rate_low": "Disagreement at least", "rate_high": "Disagreement at most",
+    "max_disagreement": "Disagreement allowed", "e_challenger_better": "E for the challenger",
+    "e_champion_better": "E for the champion", "canary_parts": "Parts on the canary",
+    "control_parts": "Parts on the others", "rate_ratio": "Rate ratio allowed",
+    "challenger_right": "Challenger right", "champion_right": "Champion right",
+}  # fmt: skip
+"""Numbers whose own names say too little."""
+_SHARES = ("rate_low", "rate_high", "max_disagreement")
+_SHOWN_APART = ("guard_only", "canary", "control", "ln_e", "ln_e_limit")
+
+
+def gate_numbers(numbers: Mapping[str, Any]) -> GateNumbers:
+    """The canary's counts by what is watched, a shadow's by device; any other number as a fact."""
+    rest = {name: value for name, value in numbers.items() if name not in _SHOWN_APART}
+    if "ln_e" in numbers:
+        return GateNumbers(
+            ["Watched", "Canary", "Others", "ln E", "Limit"], _watched(numbers), _facts(rest)
+        )
+    pairs = rest.get("devices")
+    if isinstance(pairs, Mapping) and all(isinstance(pair, list) for pair in pairs.values()):
+        rows = [[name, *(number(value) for value in pair)] for name, pair in pairs.items()]
+        others = {name: value for name, value in rest.items() if name != "devices"}
+        return GateNumbers(["Device", "Pairs", "Disagree"], rows, _facts(others))
+    return GateNumbers([], [], _facts(rest))
+
+
+def _watched(numbers: Mapping[str, Any]) -> list[list[str]]:
+    limit = f"{numbers['ln_e_limit']:.2f}"
+    return [
+        [
+            plain(event),
+            number(numbers["canary"][event]),
+            number(numbers["control"][event]),
+            f"{value:.2f}",
+            limit,
+        ]
+        for event, value in numbers["ln_e"].items()
+    ]
+
+
+def _facts(numbers: Mapping[str, Any]) -> list[Fact]:
+    facts = []
+    for name, value in numbers.items():
+        if name in _NAMES and isinstance(value, int | float):
+            facts.append(Fact(_NAMES[name], percent(value) if name in _SHARES else number(value)))
+        else:
+            facts += [Fact(*pair) for pair in words.flatten({name: value})]
+    return facts
+
+
 def _decision(rollout: Rollout, decision: GateDecision, looks: int) -> DecisionView:
-    numbers = words.flatten(decision.numbers)
     guard = decision.numbers.get("guard_only") is True
     return DecisionView(
         stage=stage_name(rollout, decision.stage),
         decision=words.decision(decision.decision),
         guard_only=Badge("guard only", "info") if guard else None,
         text=decision.text,
-        numbers=[Fact(*pair) for pair in numbers],
+        numbers=gate_numbers(decision.numbers),
         at_s=decision.at,
         looks=looks,
     )

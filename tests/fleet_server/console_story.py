@@ -44,6 +44,22 @@ PLAN = {
 }
 
 
+SHADOW: dict[str, Any] = {
+    "pairs": 240, "disagreements": 7, "rate_low": 0.012, "rate_high": 0.0602,
+    "max_disagreement": 0.25, "faults": 0, "late": 1, "shed": 3, "challenger_right": 5,
+    "champion_right": 1, "e_challenger_better": 1.524, "e_champion_better": 0.076,
+    "devices": {"station-1": [130, 3], "station-2": [110, 4]},
+}  # fmt: skip
+CANARY: dict[str, Any] = {
+    "guard_only": True, "rate_ratio": 1.25, "canary_parts": 60, "control_parts": 118,
+    "canary": {"rejects": 15, "faults": 0, "late": 0, "no_decision": 1},
+    "control": {"rejects": 28, "faults": 0, "late": 1, "no_decision": 1},
+    "ln_e": {"rejects": -0.31, "faults": 0.0, "late": -0.02, "no_decision": 0.11},
+    "ln_e_limit": 4.3820,
+}  # fmt: skip
+"""Numbers in the form that the gates give them."""
+
+
 def rate(count: int, trials: int) -> dict[str, float]:
     """A rate as evaluations carry it."""
     share = count / trials
@@ -213,17 +229,12 @@ class Story:
         """A rollout that passed shadow and is in its canary stage."""
         with self.services.database.write() as session:
             rollout = rollouts.start(session, self.now, "operator", digest, PLAN)
-            waiting = {"pairs": 120, "disagreements": 4, "needed": 200}
-            rollouts.decide(
-                session, self.now, rollout, Verdict("hold", "waiting: 120 of 200 parts", waiting)
-            )
-            passed = {"pairs": 240, "disagreements": 7, "rate": 0.0292, "upper": 0.0602}
+            waiting = "waiting: 120 of 200 parts"
+            rollouts.decide(session, self.now, rollout, Verdict("hold", waiting, SHADOW))
             text = "they disagree on 7 of 240 parts, at most 6 % in truth"
-            rollouts.promote(session, self.now, rollout, Verdict("promote", text, passed))
-            guarded = {"guard_only": True, "parts": 60, "e_rejects": 0.7, "e_faults": 0.2}
-            rollouts.decide(
-                session, self.now, rollout, Verdict("hold", "waiting: 60 of 100 parts", guarded)
-            )
+            rollouts.promote(session, self.now, rollout, Verdict("promote", text, SHADOW))
+            guarded = "waiting: 60 of 100 parts"
+            rollouts.decide(session, self.now, rollout, Verdict("hold", guarded, CANARY))
         for station, state in zip(self.stations, ("probation", "shadow"), strict=False):
             for step in ("fetching", "verified", "staged", "self_test", state):
                 station.step(UpdateState(step), digest)

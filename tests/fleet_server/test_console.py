@@ -191,6 +191,30 @@ def test_focus_stays_where_it_was_when_the_page_changes(site: Site, visit: Watch
     assert page.evaluate("document.activeElement.textContent") == "station-2"
 
 
+CHANGE = "htmx.trigger(document.getElementById('live'), 'sse:change')"
+
+
+def test_a_press_is_not_lost_when_the_page_changes_under_it(visit: Watched) -> None:
+    page = visit.open("/drift")
+    page.locator("summary").first.hover()
+    page.mouse.down()
+    page.evaluate(CHANGE)
+    page.mouse.up()
+    expect(page.locator("details").first).to_have_attribute("open", "")
+    page.evaluate(CHANGE)
+    expect(page.locator("details").first).to_have_attribute("open", "")
+
+
+def test_selected_text_stays_selected_until_it_is_let_go(site: Site, visit: Watched) -> None:
+    page = visit.open("/stations/station-1")
+    page.locator("h1").select_text()
+    site.story.stations[0].event("camera", "the lamp was changed")
+    expect(page.locator("#link-state")).to_have_text("Resting while text is selected")
+    page.evaluate("document.getSelection().removeAllRanges()")
+    expect(page.locator("#live")).to_contain_text("the lamp was changed")
+    expect(page.locator("#link-state")).to_have_text("Live")
+
+
 def test_keys_label_samples_one_after_the_other(site: Site, visit: Watched) -> None:
     page = visit.open("/review?why=near_threshold")
     expect(page.locator("#review")).to_contain_text("0 of 4 labelled")

@@ -12,9 +12,9 @@ from fleet_server.bus import Bus
 from fleet_server.console import audit, evaluation, live, series, show, words
 from fleet_server.console.render import STATIC, environment
 from fleet_server.console.review import Choice
-from fleet_server.console.rollouts import decision_views
+from fleet_server.console.rollouts import decision_views, gate_numbers
 from fleet_server.rollouts.models import GateDecision, Rollout
-from tests.fleet_server.console_story import COMPARISON
+from tests.fleet_server.console_story import CANARY, COMPARISON, SHADOW
 from tests.fleet_server.console_story import evaluation as report
 from tests.support.telemetry import window
 
@@ -133,7 +133,20 @@ def test_looks_in_a_row_that_hold_are_one_row_with_the_last_numbers() -> None:
         ("all", "hold", 1), ("shadow", "promote", 1), ("shadow", "hold", 2),
     ]  # fmt: skip
     assert views[0].guard_only is not None
-    assert views[2].numbers == [show.Fact("Pairs", "2")]
+    assert views[2].numbers.facts == [show.Fact("Pairs", "2")]
+
+
+def test_a_canary_is_a_table_of_what_is_watched() -> None:
+    made = gate_numbers(CANARY)
+    assert made.columns == ["Watched", "Canary", "Others", "ln E", "Limit"]
+    assert made.rows[0] == ["rejects", "15", "28", "-0.31", "4.38"]
+    assert show.Fact("Parts on the canary", "60") in made.facts
+
+
+def test_a_shadow_is_a_table_of_its_devices() -> None:
+    made = gate_numbers(SHADOW)
+    assert made.rows == [["station-1", "130", "3"], ["station-2", "110", "4"]]
+    assert show.Fact("Disagreement at most", "6.0 %") in made.facts
 
 
 def test_the_queue_keeps_its_choice_in_its_address() -> None:

@@ -89,6 +89,7 @@ function drawCharts(root) {
   for (const host of root.querySelectorAll("[data-chart]")) drawChart(host);
 }
 
+let connection = "";
 function say(text) {
   const state = document.getElementById("link-state");
   if (state) state.textContent = text;
@@ -131,16 +132,37 @@ function restore() {
   held = null;
 }
 
-// A page that nobody looks at asks for nothing; it catches up when it is seen again.
-document.addEventListener("htmx:beforeRequest", (event) => {
-  if (document.hidden && event.detail.elt.id === "live") event.preventDefault();
-});
-document.addEventListener("visibilitychange", () => {
+// A page rests while nobody sees it, a button is pressed, a form is on its way or text is selected.
+let pressed = false, leaving = false, stale = false;
+const selecting = () => !(document.getSelection()?.isCollapsed ?? true);
+const resting = () => document.hidden || pressed || leaving || selecting();
+
+function catchUp() {
+  if (resting()) return;
+  say(connection);
   const live = document.getElementById("live");
-  if (!document.hidden && live?.hasAttribute("hx-get")) htmx.trigger(live, "sse:change");
+  if (stale && live?.hasAttribute("hx-get")) htmx.trigger(live, "sse:change");
+  stale = false;
+}
+
+document.addEventListener("pointerdown", () => { pressed = true; });
+for (const kind of ["pointerup", "pointercancel"]) {
+  // The click comes after the pointer is up.
+  document.addEventListener(kind, () => setTimeout(() => { pressed = false; catchUp(); }, 100));
+}
+for (const kind of ["visibilitychange", "selectionchange"]) document.addEventListener(kind, catchUp);
+window.addEventListener("pageshow", () => { leaving = false; });
+document.addEventListener("htmx:beforeRequest", (event) => {
+  if (event.detail.elt.id !== "live" || !resting()) return;
+  event.preventDefault();
+  stale = true;
+  if (selecting()) say("Resting while text is selected");
 });
 document.addEventListener("htmx:beforeSwap", (event) => {
-  if (event.detail.elt.id === "live") hold();
+  if (event.detail.elt.id !== "live") return;
+  event.detail.shouldSwap &&= !resting();
+  if (event.detail.shouldSwap) hold();
+  else stale = true;
 });
 document.addEventListener("htmx:afterSwap", () => {
   setOffset();
@@ -148,11 +170,13 @@ document.addEventListener("htmx:afterSwap", () => {
   drawCharts(document);
   restore();
 });
-document.addEventListener("htmx:sseOpen", () => say("Live"));
-document.addEventListener("htmx:sseError", () => say("Connection lost, trying again"));
+document.addEventListener("htmx:sseOpen", () => say((connection = "Live")));
+document.addEventListener("htmx:sseError", () => say((connection = "Connection lost, trying again")));
 document.addEventListener("submit", (event) => {
   const question = event.target.dataset.confirm;
   if (question && !window.confirm(question)) event.preventDefault();
+  // A form of htmx is taken over by it; any other leaves the page.
+  leaving = !event.defaultPrevented && !event.target.hasAttribute("hx-post");
 });
 window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawCharts(document));
 let resizing = 0;
