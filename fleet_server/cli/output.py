@@ -46,6 +46,8 @@ def show_table(
 def show_fields(fields: Iterable[tuple[str, object]]) -> None:
     """Name and value, one a line."""
     table = Table(show_header=False, box=None)
+    table.add_column()
+    table.add_column(overflow="fold")  # a digest is shown whole, however narrow the terminal
     for name, value in fields:
         table.add_row(name, str(value))
     Console().print(table)

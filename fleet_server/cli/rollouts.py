@@ -136,7 +136,7 @@ def watch(ctx: typer.Context, number: Number) -> None:
     while True:
         row = api.get(f"/rollouts/{number}")
         last = row["decisions"][-1] if row["decisions"] else None
-        line = f"{row['stage_name']}: {last['decision']}, {last['text']}" if last else row["state"]
+        line = f"{last['stage_name']}: {last['decision']}, {last['text']}" if last else row["state"]
         if line != told:
             _say(line)
             told = line

@@ -15,9 +15,8 @@ from fleet_server.labels.service import reviewed_disagreements
 from fleet_server.registry.models import Device
 from fleet_server.releases.service import find_release, publish_ready
 from fleet_server.rollouts import service
-from fleet_server.rollouts.evidence import arm_devices, shadow_pairs
+from fleet_server.rollouts.evidence import arm_devices, history, shadow_pairs
 from fleet_server.rollouts.gates import (
-    ArmDevice,
     Counts,
     Failure,
     Progress,
@@ -50,6 +49,10 @@ class Controller:
         self._looked: dict[int, float] = {}
         self._held: dict[int, float] = {}
         self._renewed: float | None = None
+        self._histories: dict[tuple[int, float], dict[str, Counts]] = {}
+        """(rollout, start of its stage) -> what devices counted before: it does not change."""
+        self._listening_since = services.clock.time()
+        """Nobody could be heard before: silence and time then are not held against devices."""
 
     def start(self) -> None:
         """Finishes what a crash interrupted, and tells every device to look."""
@@ -61,6 +64,8 @@ class Controller:
     def tick(self) -> None:
         """One round."""
         now = self._services.clock.time()
+        if not self._services.publisher.connected:
+            self._listening_since = now
         publish_ready(self._services)
         self._begin_approved(now)
         for rollout in self._live():
@@ -104,7 +109,7 @@ class Controller:
     def _observe(self, rollout: Rollout, now: float) -> None:
         with self._services.database.read() as session:
             seen = [
-                (row, *_seen(session, rollout, row, now))
+                (row, *_seen(session, rollout, row, now, self._listening_since))
                 for row in service.rollout_devices(session, rollout.id or 0)
             ]
         changed = [
@@ -130,14 +135,25 @@ class Controller:
         stage, key = service.stage_of(rollout), rollout.id or 0
         with self._services.database.read() as session:
             rows = service.rollout_devices(session, key)
-            progress = _progress(rollout, rows, now)
+            progress = _progress(rollout, rows, now - self._listening_since, now)
             failed = failures_gate(stage, progress)
             if failed:
                 return failed
             if now - self._looked.get(key, 0.0) < stage.look_every_s:
                 return None
             self._looked[key] = now
-            return _gate(session, rollout, stage, progress)
+            return _gate(session, rollout, stage, progress, self._history(session, rollout, stage))
+
+    def _history(self, session: Session, rollout: Rollout, stage: Stage) -> dict[str, Counts]:
+        since = rollout.stage_started_at or 0.0
+        key = (rollout.id or 0, since)
+        if stage.name != "canary" or rollout.champion is None:
+            return {}
+        if key not in self._histories:
+            self._histories[key] = history(
+                session, rollout.line, rollout.champion, until_s=since, span_s=stage.history_s
+            )
+        return self._histories[key]
 
     def _act(self, rollout: Rollout, verdict: Verdict, now: float) -> None:
         key, pause = rollout.id or 0, self._to_pause(rollout, verdict, now)
@@ -210,7 +226,7 @@ def _assigned(row: AssignmentRow) -> Assigned:
 
 
 def _seen(
-    session: Session, rollout: Rollout, row: RolloutDevice, now: float
+    session: Session, rollout: Rollout, row: RolloutDevice, now: float, listening_s: float
 ) -> tuple[DeviceProgress, int]:
     """What the device's events and state say of its update, and the last event that was looked at."""
     stage = service.stage_of(rollout)
@@ -233,9 +249,9 @@ def _seen(
     progress = watch(
         progress,
         target,
-        waited_s=now - row.assigned_at,
+        waited_s=now - max(row.assigned_at, listening_s),
         update_timeout_s=stage.update_timeout_s,
-        unheard_s=now - device.last_seen if device and device.last_seen else None,
+        unheard_s=now - max(device.last_seen, listening_s) if device and device.last_seen else None,
         silent_timeout_s=stage.silent_timeout_s,
     )
     return progress, max((event.id or 0 for event in events), default=row.last_event)
@@ -246,7 +262,7 @@ def _steps(events: Sequence[EventRow], target: Target) -> list[UpdateStep]:
     for event in events:
         if event.kind == "update":
             steps.append(UpdateStep.model_validate(event.data))
-        elif event.digest == target.digest:
+        elif event.digest == target.digest and _of_attempt(event, target):
             refusal = {"state": "failed", "slot": target.slot, "reason": event.text}
             steps.append(
                 UpdateStep.model_validate(
@@ -262,13 +278,20 @@ def _steps(events: Sequence[EventRow], target: Target) -> list[UpdateStep]:
     return steps
 
 
+def _of_attempt(event: EventRow, target: Target) -> bool:
+    named = (event.data.get("rollout", target.rollout), event.data.get("attempt", target.attempt))
+    return named == (target.rollout, target.attempt)
+
+
 def _line_state(device: Device | None, line: str) -> LineState | None:
     if device is None or device.state is None:
         return None
     return DeviceState.model_validate(device.state).lines.get(line)
 
 
-def _progress(rollout: Rollout, rows: Sequence[RolloutDevice], now: float) -> Progress:
+def _progress(
+    rollout: Rollout, rows: Sequence[RolloutDevice], listened_s: float, now: float
+) -> Progress:
     rows = [row for row in rows if row.stage == rollout.stage]
     target = {
         row.device: Target(rollout.digest, str(rollout.id), rollout.attempt, row.slot)
@@ -282,37 +305,33 @@ def _progress(rollout: Rollout, rows: Sequence[RolloutDevice], now: float) -> Pr
             for row in rows
             if row.state == FAILED or row.failure == SILENT
         ),
-        elapsed_s=now - (rollout.stage_started_at or now),
+        elapsed_s=min(now - (rollout.stage_started_at or now), listened_s),
     )
 
 
-def _gate(session: Session, rollout: Rollout, stage: Stage, progress: Progress) -> Verdict:
-    champion = rollout.champion or ""
+def _gate(
+    session: Session,
+    rollout: Rollout,
+    stage: Stage,
+    progress: Progress,
+    before: dict[str, Counts],
+) -> Verdict:
+    champion, since = rollout.champion or "", rollout.stage_started_at or 0.0
     if stage.name == "shadow":
         return shadow_gate(
             stage,
             progress,
-            shadow_pairs(session, rollout.line, rollout.digest, rollout.stage_started_at or 0.0),
+            shadow_pairs(session, rollout.line, rollout.digest, since),
             reviewed_disagreements(session, rollout.line, champion, rollout.digest),
         )
 
-    own = _arm(session, rollout, stage, dict.fromkeys(progress.devices, rollout.digest))
-    if stage.name == "all":
-        return all_gate(stage, progress, {d.device: d.total.parts for d in own})
     others = set(service.device_names(session, rollout.line)) - set(progress.devices)
-    control = _arm(session, rollout, stage, dict.fromkeys(others, champion))
-    return canary_gate(stage, progress, own, [d for d in control if d.total != Counts()])
-
-
-def _arm(
-    session: Session, rollout: Rollout, stage: Stage, digests: dict[str, str]
-) -> list[ArmDevice]:
-    return arm_devices(
-        session,
-        rollout.line,
-        digests,
-        earlier=rollout.champion,
-        since_s=rollout.stage_started_at or 0.0,
-        history_s=stage.history_s,
-        bin_s=stage.look_every_s,
+    judges = dict.fromkeys(others, champion) | dict.fromkeys(progress.devices, rollout.digest)
+    arms = arm_devices(
+        session, rollout.line, judges, before, since_s=since, bin_s=stage.look_every_s
     )
+    own = [arm for arm in arms if arm.device in progress.devices]
+    if stage.name == "all":
+        return all_gate(stage, progress, {arm.device: arm.total.parts for arm in own})
+    control = [arm for arm in arms if arm.device in others and arm.total != Counts()]
+    return canary_gate(stage, progress, own, control)

@@ -4,7 +4,8 @@ Windows count from when the server received them: devices' clocks may differ fro
 """
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Iterator
+from typing import Any
 
 from sqlmodel import Session, col, select
 
@@ -36,48 +37,54 @@ def shadow_pairs(session: Session, line: str, candidate: str, since_s: float) ->
     return found
 
 
+def history(
+    session: Session, line: str, digest: str, *, until_s: float, span_s: float
+) -> dict[str, Counts]:
+    """What `digest` counted on each device of the line in the `span_s` before `until_s`."""
+    found: dict[str, Counts] = defaultdict(Counts)
+    for device, received_at, arms in _arms(session, line, until_s - span_s):
+        if received_at < until_s:
+            found[device] += _counts(arms.get(digest))
+    return dict(found)
+
+
 def arm_devices(
     session: Session,
     line: str,
     digests: dict[str, str],
+    before: dict[str, Counts],
     *,
-    earlier: str | None,
     since_s: float,
-    history_s: float,
     bin_s: float,
 ) -> list[ArmDevice]:
     """The devices of one arm; `digests`: device -> the bundle that is judged there.
 
-    Their earlier counts are those of bundle `earlier` in the `history_s` before `since_s`.
+    `before`: their earlier counts. Bins are `bin_s` long and begin at `since_s`.
     """
-    before: dict[str, Counts] = defaultdict(Counts)
-    after: dict[str, dict[int, Counts]] = defaultdict(lambda: defaultdict(Counts))
-    for row in _windows(session, line, digests, since_s - history_s):
-        arms = row.body["arms"]
-        if row.received_at < since_s:
-            before[row.device] += _counts(arms.get(earlier))
-        else:
-            index = int((row.received_at - since_s) / bin_s)
-            after[row.device][index] += _counts(arms.get(digests[row.device]))
+    after: dict[str, dict[int, Counts]] = {device: {} for device in digests}
+    for device, received_at, arms in _arms(session, line, since_s):
+        if device in digests:
+            index, bins = int((received_at - since_s) / bin_s), after[device]
+            bins[index] = bins.get(index, Counts()) + _counts(arms.get(digests[device]))
     return [
         ArmDevice(
             device,
-            before[device],
-            tuple(after[device][index] for index in range(max(after[device], default=-1) + 1)),
+            before.get(device, Counts()),
+            tuple(bins.get(index, Counts()) for index in range(max(bins, default=-1) + 1)),
         )
-        for device in sorted(digests)
+        for device, bins in sorted(after.items())
     ]
 
 
-def _windows(
-    session: Session, line: str, devices: Collection[str], since_s: float
-) -> list[WindowRow]:
-    query = select(WindowRow).where(
-        WindowRow.line == line,
-        col(WindowRow.device).in_(list(devices)),
-        col(WindowRow.received_at) >= since_s,
+def _arms(
+    session: Session, line: str, since_s: float
+) -> Iterator[tuple[str, float, dict[str, Any]]]:
+    """Device, time of receipt and `Window.arms` of the line's windows."""
+    query = select(WindowRow.device, WindowRow.received_at, WindowRow.body).where(
+        WindowRow.line == line, col(WindowRow.received_at) >= since_s
     )
-    return list(session.exec(query.order_by(col(WindowRow.received_at))))
+    for device, received_at, body in session.exec(query):
+        yield device, received_at, body["arms"]
 
 
 def _counts(content: object) -> Counts:

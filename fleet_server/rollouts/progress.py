@@ -57,7 +57,10 @@ def observe(
     if line.update and target.meant(line.update):
         now = _reported(now, line.update)
     if now.state != FAILED and _reached(target, line):
-        now = DeviceProgress(target.ready)
+        return DeviceProgress(target.ready)
+    if before.state == now.state == UpdateState.COMMITTED and not _runs(target, line):
+        # Reported state wins over believed state: somebody took it back on the device.
+        return DeviceProgress(FAILED, "rolled_back", "the device does not run it any more")
     return now
 
 
@@ -79,6 +82,10 @@ def _reached(target: Target, line: LineState) -> bool:
     )  # fmt: skip
     if under_way:
         return False
+    return _runs(target, line)
+
+
+def _runs(target: Target, line: LineState) -> bool:
     place = line.candidate if target.slot == "shadow" else line.active
     return place is not None and place.digest == target.digest
 

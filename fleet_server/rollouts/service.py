@@ -15,6 +15,7 @@ from fleet_server.errors import NotFoundError
 from fleet_server.registry.models import Device, Line
 from fleet_server.registry.service import find_line, list_devices, set_champion
 from fleet_server.releases.models import Release
+from fleet_server.releases.rules import ReleaseState
 from fleet_server.releases.service import check_approved, find_release
 from fleet_server.rollouts.gates import Verdict
 from fleet_server.rollouts.machine import LIVE, TERMINAL, RolloutEvent, RolloutState, step
@@ -41,7 +42,7 @@ def start(
     that does not fit.
     """
     release = find_release(session, digest)
-    if not wait:
+    if not wait or release.state == ReleaseState.REFUSED:
         check_approved(release)
     line = find_line(session, release.line)
     _check_free(session, line, release)

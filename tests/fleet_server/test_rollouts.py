@@ -228,6 +228,45 @@ def test_a_device_that_says_nothing_counts_as_failed(fleet: Fleet, pair: tuple[s
     assert "c: silent (not heard of for 240 s)" in rollout.reason
 
 
+def test_an_outage_of_the_server_is_not_held_against_devices(
+    fleet: Fleet, pair: tuple[str, str]
+) -> None:
+    number = in_shadow(fleet, pair)
+    fleet.deploy.clock.advance(10_000)
+    fleet.deploy.reopen()
+    again = Fleet(fleet.deploy)
+    again.controller.tick()
+    assert fleet.deploy.rollout(number).state == "running"
+    again.tick(290)
+    assert fleet.deploy.rollout(number).stage == 1
+
+
+def test_an_outage_of_the_broker_is_not_held_against_devices(
+    fleet: Fleet, pair: tuple[str, str]
+) -> None:
+    number = fleet.deploy.start(pair[1], PLAN)
+    fleet.deploy.recorder.connected = False
+    for _ in range(10):
+        fleet.deploy.clock.advance(1000)
+        fleet.controller.tick()
+    fleet.deploy.recorder.connected = True
+    fleet.deploy.clock.advance(100)
+    fleet.controller.tick()
+    assert fleet.deploy.rollout(number).state == "running"
+
+
+def test_a_bundle_that_was_taken_back_on_the_device_counts_as_failed(
+    fleet: Fleet, pair: tuple[str, str]
+) -> None:
+    number = in_canary(fleet, pair)
+    fleet.deploy.runs("a", pair[1])
+    fleet.tick()
+    assert fleet.deploy.rollout(number).state == "running"
+    fleet.deploy.runs("a", pair[0])
+    fleet.tick()
+    assert "a: rolled_back (the device does not run it" in fleet.deploy.rollout(number).reason
+
+
 def test_a_device_that_never_gets_there_counts_as_failed(
     fleet: Fleet, pair: tuple[str, str]
 ) -> None:
