@@ -67,6 +67,7 @@ class GateNumbers:
 class DecisionView:
     """What a gate decided, and why."""
 
+    id: int
     stage: str
     decision: Badge
     guard_only: Badge | None
@@ -162,7 +163,7 @@ def _stage_text(stage: Mapping[str, Any]) -> str:
         limits.append(f"at least {number(stage['min_parts'])} parts")
     if stage.get("min_devices"):
         limits.append(f"on {number(stage['min_devices'])} devices")
-    if stage.get("horizon_s"):
+    if stage.get("horizon_s") and stage["name"] != "all":
         limits.append(f"within {span(float(stage['horizon_s']))}")
     return f"{text}; {' '.join(limits)}" if limits else text
 
@@ -229,6 +230,7 @@ def _facts(numbers: Mapping[str, Any]) -> list[Fact]:
 def _decision(rollout: Rollout, decision: GateDecision, looks: int) -> DecisionView:
     guard = decision.numbers.get("guard_only") is True
     return DecisionView(
+        id=decision.id or 0,
         stage=stage_name(rollout, decision.stage),
         decision=words.decision(decision.decision),
         guard_only=Badge("guard only", "info") if guard else None,
