@@ -201,16 +201,24 @@ class Agent:
         self._uplink.stop()
         self._link.stop()
         if clean:
-            self._db.set("running", "no")
+            self._note_clean_end()
         self._db.close()
         self._lock.close()
 
+    def _note_clean_end(self) -> None:
+        try:
+            self._db.set("running", "no")
+        except sqlite3.Error as error:
+            log.warning("the clean end cannot be stored: %s", error)
+
     # What comes from the other threads.
 
-    def _tell(self, kind: str, text: str, severity: str) -> None:
+    def _tell(
+        self, kind: str, text: str, severity: str, data: dict[str, object] | None = None
+    ) -> None:
         log.log(logging.INFO if severity == "info" else logging.WARNING, "%s: %s", kind, text)
         try:
-            self._durable.event(kind, text, severity=severity, line=self._line)
+            self._durable.event(kind, text, severity=severity, line=self._line, data=data)
         except sqlite3.Error as error:
             log.warning("the event cannot be stored: %s", error)
         self._uplink.wake()
@@ -247,10 +255,7 @@ class Agent:
                 self._do(command)
             except LoupeError as error:
                 text = f"command {command.op} {command.id} failed: {error}"
-            self._durable.event(
-                "command", text, line=command.line, data={"id": command.id, "op": command.op}
-            )
-            self._uplink.wake()
+            self._tell("command", text, "info", {"id": command.id, "op": command.op})
 
     def _do(self, command: Command) -> None:
         if command.op == "sample":

@@ -47,7 +47,7 @@ class DataConfig(Section):
     """Where everything durable lies."""
 
     folder: Path = Path("data")
-    spool_limit: Bytes = Field(default=256_000_000, ge=100_000)
+    spool_limit: Bytes = Field(default=256_000_000, ge=50_000)
     disk_reserve: Bytes = 50_000_000
     """Free space that fetching a bundle leaves for everybody else."""
 

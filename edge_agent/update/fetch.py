@@ -44,6 +44,7 @@ class Fetcher:
         self, transport: Transport, store: BundleStore, *, quiet_s: float = QUIET_S
     ) -> None:
         self._transport, self._store, self._quiet_s = transport, store, quiet_s
+        self._at_once = BLOCKS_A_REQUEST
 
     def fetch(self, target: Target, cancelled: Callable[[], bool]) -> dict[str, float]:
         """Leaves the verified archive at `store.archive_path`; goes on where it was interrupted.
@@ -53,7 +54,7 @@ class Fetcher:
         """
         if self._store.archive_path(target.digest).exists() or self._store.intact(target.digest):
             return {"blocks": 0}
-        encoding = target.image.encodings[0]
+        encoding, self._at_once = target.image.encodings[0], BLOCKS_A_REQUEST
         self._store.check_space(encoding.length + 2 * target.length)
         hashes = self._hashes(encoding)
         assembly = Assembly(self._store.incoming / f"{encoding.digest}.part", hashes)
@@ -112,16 +113,16 @@ class Fetcher:
                 numbers["broadcast"] += assembly.offer(index, data)
 
     def _ask(self, encoding: Encoding, assembly: Assembly, hashes: BlockHashes) -> int:
-        wanted = assembly.missing[:BLOCKS_A_REQUEST]
+        wanted = assembly.missing[: self._at_once]
         data = self._transport.request(Request(op="blocks", digest=encoding.digest, blocks=wanted))
-        if len(data) != sum(hashes.size(index) for index in wanted):
-            raise TransferError(
-                "the answer does not hold the blocks that were asked for",
-                expected=f"{len(wanted)} blocks", found=f"{len(data)} bytes",
-            )  # fmt: skip
+        sizes = [hashes.size(index) for index in wanted]
+        if len(data) != sum(sizes):
+            # Which of them is short cannot be told: ask one by one, and count it as a wrong answer.
+            self._at_once = 1
+            assembly.offer(wanted[0], data)
+            return 0
         right, start = 0, 0
-        for index in wanted:
-            size = hashes.size(index)
+        for index, size in zip(wanted, sizes, strict=True):
             right += assembly.offer(index, data[start : start + size])
             start += size
         return right

@@ -1,5 +1,6 @@
 """A station for tests: its folder, its configuration, and the real agent in a process of its own."""
 
+import resource
 import shutil
 import signal
 import subprocess
@@ -108,6 +109,21 @@ class Station:
             [*prefix, *self.command("run", "--verbose")], stdout=self._log, stderr=self._log
         )
 
+    @property
+    def running(self) -> bool:
+        """Whether the process is alive."""
+        return self.process is not None and self.process.poll() is None
+
+    @property
+    def output_lines(self) -> int:
+        """Verdicts that were told on the spot, over all runs."""
+        return len((self.folder / "verdicts.jsonl").read_text().splitlines())
+
+    def limit_files(self, size: int) -> None:
+        """From now on no file of the running agent may grow past `size` bytes: a full disk."""
+        assert self.process is not None
+        resource.prlimit(self.process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
     def kill(self) -> None:
         """SIGKILL, and gone."""
         self._end(signal.SIGKILL)
@@ -126,7 +142,8 @@ class Station:
     def _end(self, number: int) -> int:
         if self.process is None:
             return 0
-        self.process.send_signal(number)
+        if self.running:
+            self.process.send_signal(number)
         return self.wait(30)
 
     def _close(self) -> None:

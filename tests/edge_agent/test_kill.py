@@ -1,0 +1,143 @@
+"""Killed at any instant, the agent goes on where it stood: no part lost, none twice, no half bundle."""
+
+import random
+import resource
+import time
+
+import pytest
+
+from tests.edge_agent.conftest import Scene
+from tests.support.wait import eventually
+
+
+def committed(scene: Scene) -> str:
+    digest = scene.release()
+    scene.server.assign(scene.device, digest)
+    scene.reaches(digest, "committed")
+    return digest
+
+
+@pytest.mark.parametrize(
+    "state", ["fetching", "verified", "staged", "self_test", "activating", "probation"]
+)
+def test_killed_in_any_state_of_an_update_it_carries_on(scene: Scene, state: str) -> None:
+    station = scene.station(probation=15)
+    station.start()
+    first = committed(scene)
+    second = scene.release(gain=8.0)
+    scene.server.assign(scene.device, second, rollout="r2")
+    scene.reaches(second, state)
+    station.kill()
+    station.start()
+    scene.reaches(second, "committed")
+    scene.becomes_active(second)
+    scene.every_part_once()
+    assert {v.digest for v in scene.server.verdicts(scene.device)} <= {None, first, second}
+
+
+def test_killed_again_and_again_at_random_no_part_is_lost_or_counted_twice(scene: Scene) -> None:
+    chance = random.Random(7)
+    station = scene.station(probation=15, rate=10)
+    station.start()
+    committed(scene)
+    second = scene.release(gain=8.0)
+    scene.server.assign(scene.device, second, rollout="r2", slot="shadow")
+    for _ in range(6):
+        time.sleep(chance.uniform(0.05, 1.2))
+        station.kill()
+        station.start()
+    eventually(
+        lambda: scene.steps(second) and scene.steps(second)[-1] in ("shadow", "failed"), 30,
+        "the update came to an end",
+    )  # fmt: skip
+    before = len(scene.numbers())
+    eventually(lambda: len(scene.numbers()) > before + 10, 30, "it goes on")
+    scene.every_part_once()
+
+
+@pytest.mark.parametrize("call", ["fdatasync", "rename"])
+def test_killed_inside_a_system_call_it_carries_on(scene: Scene, call: str) -> None:
+    """strace delivers SIGKILL at the K-th call: the instants at which durability is decided."""
+    station = scene.station(probation=15)
+    station.start()
+    committed(scene)
+    station.stop()
+    second = scene.release(gain=8.0)
+    scene.server.assign(scene.device, second, rollout="r2")
+    for when in (1, 3, 6, 10, 15):
+        inject = f"inject={call}:signal=SIGKILL:when={when}"
+        station.start(
+            ("strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}", "-e", inject)
+        )
+        deadline = time.monotonic() + 6
+        while station.running and time.monotonic() < deadline:
+            time.sleep(0.05)
+        station.kill()
+    station.start()
+    eventually(
+        lambda: scene.steps(second) and scene.steps(second)[-1] in ("committed", "rolled_back"), 30,
+        "the update came to an end",
+    )  # fmt: skip
+    scene.every_part_once()
+
+
+def test_a_bundle_with_which_the_agent_keeps_dying_is_rolled_back_at_start(scene: Scene) -> None:
+    station = scene.station(probation=5_000)
+    station.start()
+    first = scene.release()
+    scene.server.assign(scene.device, first)
+    scene.reaches(first, "probation")
+    for _ in range(2):
+        scene.judges(first)
+        station.kill()
+        station.start()
+    scene.reaches(first, "rolled_back")
+    event = next(
+        e for e in scene.server.events(scene.device, "update") if e.data["state"] == "rolled_back"
+    )
+    assert event.data["failure"] == "crash"
+    assert "died 2 times" in event.text
+    scene.every_part_once()
+
+
+def test_clean_restarts_are_no_deaths(scene: Scene) -> None:
+    station = scene.station(probation=5_000)
+    station.start()
+    first = scene.release()
+    scene.server.assign(scene.device, first)
+    scene.reaches(first, "probation")
+    for _ in range(3):
+        scene.judges(first)
+        assert station.stop() == 0
+        station.start()
+    scene.judges(first)
+    assert "rolled_back" not in scene.steps(first)
+
+
+def test_a_full_disk_does_not_stop_inspection_and_costs_no_part(scene: Scene) -> None:
+    station = scene.station()
+    station.start()
+    digest = committed(scene)
+    assert station.process is not None
+    station.limit_files(4096)
+    lines = station.output_lines
+    eventually(lambda: "cannot be stored" in station.log, 30, "the disk is full")
+    heartbeat = scene.server.heartbeats[-1].parts
+    eventually(lambda: scene.server.heartbeats[-1].parts > heartbeat + 20, 30, "it inspects on")
+    assert station.output_lines == lines or station.output_lines > 0
+    station.limit_files(resource.RLIM_INFINITY)
+    scene.judges(digest)
+    scene.every_part_once()
+
+
+def test_a_disk_without_room_for_a_bundle_is_a_clear_failure(scene: Scene) -> None:
+    station = scene.station()
+    text = station.config.read_text()
+    station.config.write_text(text.replace('disk_reserve = "1MB"', 'disk_reserve = "900000GB"'))
+    station.start()
+    digest = scene.release()
+    scene.server.assign(scene.device, digest)
+    scene.reaches(digest, "failed")
+    event = scene.server.events(scene.device, "update")[-1]
+    assert event.data["failure"] == "disk"
+    assert "bytes free" in event.text
