@@ -13,34 +13,43 @@ FILE_NAME = "server.toml"
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, use_attribute_docstrings=True
+    )
 
 
 class HttpConfig(_Section):
     """Where the API and the console listen."""
 
     host: str = "127.0.0.1"
+    """127.0.0.1 or localhost; anything else is refused, because there are no user accounts."""
     port: int = Field(default=8420, ge=0, le=65535)
+    """0 takes a free one."""
 
 
 class BrokerConfig(_Section):
     """The broker that the server connects to."""
 
     host: str = "localhost"
+    """A name that stands in the broker's certificate."""
     port: int = Field(default=8883, ge=1, le=65535)
+    """The listener with mutual TLS."""
 
 
 class DatabaseConfig(_Section):
-    """An SQLAlchemy URL; empty: SQLite in the server's folder."""
+    """Where everything but images and bundles is kept."""
 
     url: str = ""
+    """An SQLAlchemy URL; empty: SQLite in the server's folder."""
 
 
 class DriftConfig(_Section):
     """From windows to an alarm; `fleet_server.drift.rules` says what each number does."""
 
     baseline_windows: int = Field(default=30, ge=5, le=10_000)
+    """Windows that make a baseline: 30 of 2 s in a demonstration, a day of 60 s on a line."""
     threshold: float = Field(default=5.9, gt=0)
+    """T at which a feature alarms; higher: fewer false alarms, later true ones."""
     minimum_frames: int = Field(default=4, ge=1)
     """Windows with fewer sampled frames are not looked at."""
     command_repeat: Seconds = Field(default="30s")  # type: ignore[assignment]
@@ -51,16 +60,25 @@ class RunsConfig(_Section):
     """Leases of training runs."""
 
     lease: Seconds = Field(default="30s")  # type: ignore[assignment]
+    """A worker that is not heard of for so long has lost its run."""
     attempts: int = Field(default=3, ge=1)
+    """Workers that may be lost before a run fails."""
 
 
 class LimitsConfig(_Section):
     """What is refused as too large, or too many."""
 
     blob: Bytes = Field(default="64MiB")  # type: ignore[assignment]
-    json_body: Bytes = Field(default="16MiB")  # type: ignore[assignment]
+    """Largest image, mask or sample."""
     samples_open: int = Field(default=8, ge=1)
     """Samples of one device that may be on their way at the same time."""
+
+
+class RetentionConfig(_Section):
+    """What is forgotten, and when. Verdicts, events, samples and the audit log are kept."""
+
+    windows: Seconds = Field(default="30d")  # type: ignore[assignment]
+    """Age at which statistics windows are deleted."""
 
 
 class ServerConfig(_Section):
@@ -72,6 +90,7 @@ class ServerConfig(_Section):
     drift: DriftConfig = DriftConfig()
     runs: RunsConfig = RunsConfig()
     limits: LimitsConfig = LimitsConfig()
+    retention: RetentionConfig = RetentionConfig()
     folder: Path = Field(default=Path(), exclude=True)
 
     @property

@@ -9,6 +9,7 @@ from fleet_server.drift import service as drift
 from fleet_server.drift.playbook import Playbook
 from fleet_server.runs import service as runs
 from fleet_server.services import Services
+from fleet_server.telemetry.service import forget_windows
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ class Controllers:
 
 
 def core_ticks(services: Services) -> list[Tick]:
-    """Drift, the incidents' playbook, and leases that ran out."""
+    """Drift, the incidents' playbook, leases that ran out, and what is old enough to forget."""
     playbook = Playbook(services.config.drift, services.publisher, services.store)
 
     def look() -> None:
@@ -79,8 +80,14 @@ def core_ticks(services: Services) -> list[Tick]:
         for run in late:
             services.bus.publish("runs", {"run": run.id, "state": run.state})
 
+    def forget() -> None:
+        with services.database.write() as session:
+            before = services.clock.time() - services.config.retention.windows
+            forget_windows(session, before)
+
     return [
         Tick("drift", 0.5, look),
         Tick("playbook", 1.0, follow),
         Tick("leases", 2.0, expire),
+        Tick("retention", 600.0, forget),
     ]

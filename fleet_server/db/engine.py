@@ -5,6 +5,7 @@ that no transaction has to be given up half way; other processes (the command li
 busy timeout.
 """
 
+import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,7 +27,7 @@ class Database:
         self.url = url
         sqlite = make_url(url).get_backend_name() == "sqlite"
         arguments = {"check_same_thread": False} if sqlite else {}
-        self.engine: Engine = create_engine(url, connect_args=arguments)
+        self.engine: Engine = create_engine(url, connect_args=arguments, json_serializer=_json)
         self._writer = self.engine.execution_options(loupe_write=True)
         self._turn = threading.Lock()
         if sqlite:
@@ -55,6 +56,11 @@ class Database:
     def close(self) -> None:
         """Closes all connections."""
         self.engine.dispose()
+
+
+def _json(content: Any) -> str:
+    # NaN is no JSON: stored, it would break every answer that shows it.
+    return json.dumps(content, allow_nan=False)
 
 
 def after_commit(session: Session, act: Callable[[], None]) -> None:

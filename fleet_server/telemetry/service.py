@@ -1,11 +1,14 @@
 """Stores what devices send, once, and reads it back."""
 
+import json
 import math
 from collections import defaultdict
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import ValidationError
-from sqlmodel import Session, SQLModel, col, select
+from sqlalchemy import delete
+from sqlalchemy.orm import QueryableAttribute, defer
+from sqlmodel import Session, SQLModel, col, func, select
 
 from fleet_contract.errors import ContractError
 from fleet_contract.messages import (
@@ -30,6 +33,8 @@ from fleet_server.telemetry.rules import (
 )
 
 _Body = TypeVar("_Body", bound=Message)
+
+_PARTS_BODY = cast(QueryableAttribute[Any], PartsRow.body)
 
 SERVER_SPOOL = "server"
 """`spool_id` of events that the server itself tells of a device."""
@@ -96,6 +101,10 @@ def _row(envelope: Envelope, record: Record, body: dict[str, Any], now: float) -
         "number": record.number,
         "received_at": now,
     }
+    try:
+        json.dumps(body, allow_nan=False)
+    except ValueError as error:
+        raise ContractError("a record holds NaN or infinity", found=str(error)) from error
     if envelope.stream is Stream.WINDOWS:
         return _window_row(key, parse_body(Window, body))
     if envelope.stream is Stream.PARTS:
@@ -220,7 +229,8 @@ def parts_summary(
     Numbers are the triggers'. A camera that begins to count anew shows as duplicates; the device
     tells of it by an event.
     """
-    query = select(PartsRow).order_by(col(PartsRow.id))
+    # Bodies are loaded only where numbers are missing within a batch.
+    query = select(PartsRow).order_by(col(PartsRow.id)).options(defer(_PARTS_BODY))
     if device:
         query = query.where(PartsRow.device == device)
     kinds: dict[tuple[str, str, str], dict[str, int]] = defaultdict(
@@ -269,3 +279,10 @@ def recent_events(
     if after:
         return list(session.exec(query.where(col(EventRow.id) > after).order_by(col(EventRow.id))))
     return list(session.exec(query.order_by(col(EventRow.id).desc())))
+
+
+def forget_windows(session: Session, before_s: float) -> int:
+    """Deletes windows that came before, but never the newest: its id says where to go on."""
+    newest = select(func.max(col(WindowRow.id))).scalar_subquery()
+    old = delete(WindowRow).where(col(WindowRow.received_at) < before_s, col(WindowRow.id) < newest)
+    return session.connection().execute(old).rowcount

@@ -1,5 +1,6 @@
 """Ingest over a real broker: stored once, acknowledged once durable, whatever a device sends."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -77,6 +78,12 @@ def _acks(station: Peer) -> list[Ack]:
     return [Ack.decode(payload) for at, payload in station.received if at == topic]
 
 
+def _heartbeat(value: float) -> bytes:
+    names = ("time_s", "uptime_s", "rss_bytes", "cpu_percent", "disk_free_bytes", "parts",
+             "parts_per_s", "no_decision", "dropped_frames", "spool_records", "spool_bytes")  # fmt: skip
+    return json.dumps({**dict.fromkeys(names, 1), "cpu_percent": value}).encode()
+
+
 def _acked(station: Peer, stream: Stream, number: int) -> bool:
     return any(ack.streams.get(stream) == number for ack in _acks(station))
 
@@ -114,13 +121,26 @@ def test_a_hostile_payload_is_counted_and_stops_nothing(server: Services, statio
     huge = envelope(NAME, Stream.EVENTS, [record(2**60, event())]).encode()
     for payload in (b"\xff\x00", b"[" * 50_000, b"{}", other, b"x" * (300 * 1024)):
         station.publish(_up("parts"), payload)
+    station.publish(_up("heartbeat"), b'{"time_s": NaN}')
+    station.publish(_up("heartbeat"), _heartbeat(float("nan")))
     station.publish(_up("events"), huge)
     station.publish(f"loupe/v1/dev/{NAME}/up/nonsense/x", b"?")
     good = envelope(NAME, Stream.PARTS, [record(1, parts(1, 4))])
     station.publish(_up("parts"), good.encode())
     eventually(lambda: _acked(station, Stream.PARTS, 1), 10, "the good batch is taken")
-    assert _device(server).bad_messages == 6
+    assert _device(server).bad_messages == 9
+    assert _device(server).heartbeat is None
     assert not server.failures
+
+
+def test_a_record_with_nan_is_refused_alone(server: Services, station: Peer) -> None:
+    odd = event("odd").model_copy(update={"data": {"value": 12345.5}})
+    sent = envelope(NAME, Stream.EVENTS, [record(1, odd), record(2, event("fine"))])
+    payload = sent.encode().replace(b"12345.5", b"NaN")
+    station.publish(_up("events"), payload)
+    eventually(lambda: _acked(station, Stream.EVENTS, 2), 10, "both are acknowledged")
+    with server.database.read() as session:
+        assert [row.text for row in session.exec(select(EventRow))] == ["fine"]
 
 
 def test_a_record_that_breaks_the_contract_does_not_hold_up_its_stream(

@@ -76,3 +76,13 @@ def test_windows_come_back_by_line_devices_and_time(services: Services) -> None:
     assert [(device, w.start_s) for device, w in found] == [
         ("s1", 10.0), ("s3", 10.0), ("s1", 20.0), ("s3", 20.0), ("s1", 30.0), ("s3", 30.0),
     ]  # fmt: skip
+
+
+def test_old_windows_are_forgotten_but_the_newest(services: Services) -> None:
+    with services.database.write() as session:
+        for n, received in enumerate((1.0, 100.0)):
+            sent = envelope("s1", Stream.WINDOWS, [record(n + 1, window())])
+            service.store(session, sent, received)
+        assert service.forget_windows(session, 50.0) == 1
+        assert service.forget_windows(session, 500.0) == 0
+        assert len(service.recent_windows(session, "s1", None, 0.0, 10)) == 1
