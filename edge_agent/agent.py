@@ -227,6 +227,7 @@ class Agent:
         self._uplink.reconnected()
         self._state_due.set()
         self._lookout.wake()
+        self._updater.wake()
 
     def _on_changed(self) -> None:
         self._state_due.set()

@@ -87,6 +87,11 @@ class Updater:
         self._desired = target
         self._wake.set()
 
+    def wake(self) -> None:
+        """The link is there again: what it put off may be tried now."""
+        self._failures = 0
+        self._wake.set()
+
     def stop(self) -> None:
         """Ends `run` and whatever waits in it."""
         self._stop.set()
