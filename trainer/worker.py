@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _BEATS_A_LEASE = 4
+_SLOWEST_BEAT_S = 2.0
+"""People watch the progress."""
 _TRIES = 8
 _SLOWEST_POLL_S = 30.0
 
@@ -68,7 +70,7 @@ class Pulse:
 
     def __init__(self, api: Api, run: str, worker: str, lease_s: float) -> None:
         self._api, self._run, self._worker = api, run, worker
-        self._every_s = lease_s / _BEATS_A_LEASE
+        self._every_s = min(lease_s / _BEATS_A_LEASE, _SLOWEST_BEAT_S)
         self._lock, self._ended = threading.Lock(), threading.Event()
         self._progress, self._message, self._log = 0.0, "", list[str]()
         self.stop, self.lost = threading.Event(), False
