@@ -1,11 +1,16 @@
 """The device's verifier against the real repositories, and against what an attacker could do."""
 
+import atexit
 import shutil
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory, mkdtemp
 
 import pytest
+from hypothesis import given, settings, strategies
 from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
 
+from fleet_contract.blocks import sha256
 from fleet_contract.clock import ManualClock
 from fleet_contract.errors import TransferError, TrustError
 from fleet_contract.trust.approve import load_signer
@@ -15,6 +20,7 @@ from fleet_server.trust.files import ensure_key
 from tests.support.trust import START_S, TrustBench, forge, image_custom
 
 DAY_S = 86_400.0
+DIGEST = sha256(b"bundle")
 
 
 @pytest.fixture
@@ -97,6 +103,73 @@ def test_an_epoch_below_the_devices_floor_is_refused(bench: TrustBench) -> None:
     assert bench.client(epoch_floor=2).refresh()
     with pytest.raises(AssignmentError, match="epoch 2 lies below the lowest allowed, 3"):
         bench.client(epoch_floor=3).refresh()
+
+
+def test_an_epoch_below_the_signed_floor_of_the_line_is_refused(bench: TrustBench) -> None:
+    old = bench.publish(b"old", image_custom(epoch=1))
+    bench.assign("station-1", old, 3)
+    assert bench.client().refresh()
+    raised = bench.repositories.image.published().targets
+    raised.signed.version += 1
+    raised.signed.unrecognized_fields["loupe"] = {"min_epoch": {"watch-case": 2}}
+    raised.signatures.clear()
+    for name in ("pipeline.pem", "approver.pem"):
+        raised.sign(load_signer(bench.key(name)), append=True)
+    bench.repositories.image.publish(raised.to_bytes())
+    with pytest.raises(AssignmentError, match="epoch 1 lies below the lowest allowed, 2"):
+        bench.client().refresh()
+
+
+def test_mixed_files_of_two_states_are_refused(bench: TrustBench) -> None:
+    first, second = bench.publish(b"first"), bench.publish(b"second")
+    bench.assign("station-1", first, 5)
+    old = bench.repositories.director.serve("station-1", "1.targets.json")
+    assert old
+    bench.assign("station-1", second, 6)
+    bench.substitutes["director/2.targets.json"] = old
+    with pytest.raises(TrustError, match="director repository"):
+        bench.client().refresh()
+
+
+def test_endless_metadata_are_cut_off(bench: TrustBench) -> None:
+    bench.substitutes["director/timestamp.json"] = b" " * 100_000
+    with pytest.raises(TrustError, match="more bytes than it may"):
+        bench.client().refresh()
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=strategies.data())
+def test_no_flipped_byte_changes_what_is_agreed(data: strategies.DataObject) -> None:
+    with TemporaryDirectory() as name:
+        bench = _golden_bench(Path(name))
+        files = ["image/timestamp.json", "image/2.snapshot.json", "image/2.targets.json",
+                 "director/timestamp.json", "director/1.snapshot.json", "director/1.targets.json"]  # fmt: skip
+        path = data.draw(strategies.sampled_from(files))
+        content = bytearray(bench.repositories.serve("station-1", path) or b"")
+        position = data.draw(strategies.integers(0, len(content) - 1))
+        content[position] ^= 1 << data.draw(strategies.integers(0, 7))
+        bench.substitutes[path] = bytes(content)
+        try:
+            agreed = bench.client().refresh()
+        except TrustError:
+            return
+        assert [(a.digest, a.length, a.assignment.attempt) for a in agreed] == [(DIGEST, 6, 1)]
+
+
+@cache
+def _golden_folder() -> Path:
+    folder = Path(mkdtemp())
+    atexit.register(shutil.rmtree, folder)
+    bench = TrustBench(folder)
+    bench.publish(b"bundle")
+    bench.assign("station-1", DIGEST, 6)
+    return folder
+
+
+def _golden_bench(folder: Path) -> TrustBench:
+    """A bench over a copy of one that was made once."""
+    shutil.copytree(_golden_folder(), folder, dirs_exist_ok=True)
+    return TrustBench(folder)
 
 
 def test_a_bundle_of_one_line_is_not_taken_for_another(bench: TrustBench) -> None:
@@ -243,6 +316,11 @@ def test_new_online_keys_lift_the_floor_that_a_thief_had_raised(bench: TrustBenc
     targets.sign(fresh)
     forge(folder / "station-1", fresh, targets, version=3)
     assert client.refresh() == []
+
+    shutil.rmtree(bench.folder / "station-1" / "director")
+    (folder / "2.root.json").unlink()
+    with pytest.raises(TrustError, match="root version 1 after 2"):
+        client.refresh()
 
 
 def test_a_root_signed_by_one_of_two_keys_is_refused(bench: TrustBench) -> None:
