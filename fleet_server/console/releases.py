@@ -2,23 +2,26 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
-from fastapi import APIRouter, Request
-from fastapi.responses import HTMLResponse
+from fastapi import APIRouter, Form, Request
+from fastapi.responses import HTMLResponse, RedirectResponse
 
 from fleet_contract.messages import DeviceState
 from fleet_server.audit import service as audit
 from fleet_server.audit.models import AuditEntry
 from fleet_server.console import words
 from fleet_server.console.evaluation import Comparison, Evaluation, comparison, evaluation
-from fleet_server.console.render import ConsoleRoute, page
+from fleet_server.console.render import ACTOR, ConsoleRoute, go, page
 from fleet_server.console.rollouts import RolloutLine
 from fleet_server.console.rollouts import line as rollout_line
 from fleet_server.console.show import Badge, Fact, number, size
 from fleet_server.registry.models import Device, Line
 from fleet_server.registry.service import list_devices, list_lines
 from fleet_server.releases.models import Release
+from fleet_server.releases.rules import OPEN
 from fleet_server.releases.service import find_release, list_releases
+from fleet_server.releases.service import refuse as refuse_release
 from fleet_server.rollouts.models import Rollout
 from fleet_server.rollouts.service import list_rollouts
 from fleet_server.runs.models import TrainingRun
@@ -66,6 +69,7 @@ class ReleasePage:
     facts: list[Fact]
     signatures: list[SignatureView]
     threshold: int
+    can_refuse: bool
     evaluation: Evaluation
     lineage: list[Fact]
     comparison: Comparison | None
@@ -161,6 +165,7 @@ def build(
         facts=_facts(release, devices),
         signatures=[SignatureView(signers.get(key, "unknown"), key) for key in release.signed_by],
         threshold=release.threshold,
+        can_refuse=release.state in OPEN,
         evaluation=evaluation(release.evaluation),
         lineage=_lineage(release, run),
         comparison=comparison(run.comparison if run else {}),
@@ -201,3 +206,14 @@ def release(request: Request, services: ServicesDep, digest: str) -> HTMLRespons
             _signers(audit.entries(session, subject=found.digest)),
         )
     return page(request, "release.html", now=services.clock.time(), page=view)
+
+
+@router.post("/releases/{digest}/refuse")
+def refuse(
+    services: ServicesDep,
+    digest: str,
+    reason: Annotated[str, Form(min_length=1, max_length=300)],
+) -> RedirectResponse:
+    """A person says no; final."""
+    refuse_release(services, ACTOR, digest, reason)
+    return go(f"/releases/{digest}")

@@ -5,17 +5,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter, Request
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, RedirectResponse
 
 from fleet_contract.messages import DeviceState, Heartbeat, LineState
 from fleet_server.console import queries, series, words
-from fleet_server.console.render import ConsoleRoute, page
+from fleet_server.console.render import ACTOR, ConsoleRoute, go, page
 from fleet_server.console.show import Badge, Chart, Counts, Fact, number, percent, size, span
 from fleet_server.drift.baselines import list_baselines
 from fleet_server.drift.models import Baseline, Incident
 from fleet_server.drift.rules import CELLS
 from fleet_server.registry.models import Device
-from fleet_server.registry.service import find_device
+from fleet_server.registry.service import clear_clone, find_device
 from fleet_server.services import ServicesDep
 from fleet_server.telemetry.models import EventRow, WindowRow
 
@@ -81,6 +81,8 @@ class StationPage:
     link: Badge
     drift: Badge
     last_seen_s: float | None
+    cloned_s: float | None
+    """Since when two agents report under the name; None: one does."""
     reported: str
     lines: list[LineView]
     counts: Counts
@@ -188,6 +190,8 @@ def health(beat: Heartbeat | None, device: Device) -> list[Fact]:
     facts = [Fact("Hardware", device.hardware or "not reported")]
     if beat:
         facts += _beat(beat)
+    if device.false_alarms:
+        facts.append(Fact("False alarms", number(device.false_alarms)))
     if device.bad_messages:
         facts.append(
             Fact("Broken messages", f"{number(device.bad_messages)}, last: {device.last_bad}")
@@ -247,6 +251,7 @@ def build(
         link=link_badge(device),
         drift=drift_badge(device.name, incidents, baselines),
         last_seen_s=device.last_seen,
+        cloned_s=device.clone_since,
         reported=f"signed report {state.counter}, {state.runtime}, agent {state.agent_version}"
         if state
         else "",
@@ -280,3 +285,12 @@ def station(request: Request, services: ServicesDep, name: str) -> HTMLResponse:
             queries.recent_events(session, EVENTS, name),
         )
     return page(request, "station.html", now=services.clock.time(), page=view)
+
+
+@router.post("/stations/{name}/one")
+def one_again(services: ServicesDep, name: str) -> RedirectResponse:
+    """A person says that one device reports under this name again."""
+    with services.database.write() as session:
+        clear_clone(session, services.clock.time(), ACTOR, name)
+    services.bus.publish("devices", {"device": name})
+    return go(f"/stations/{name}")

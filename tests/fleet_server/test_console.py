@@ -1,6 +1,5 @@
 """The console in a real browser, over the real server."""
 
-import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from fleet_server.app import create_app
 from fleet_server.audit import service as audit
 from fleet_server.drift import baselines
 from fleet_server.labels import service as labels
+from fleet_server.registry.service import find_device
 from fleet_server.releases import service as releases
 from fleet_server.rollouts import service as rollouts
 from fleet_server.runs import service as runs
@@ -22,9 +22,11 @@ from fleet_server.serving import listen
 from tests.fleet_server.console_story import Story
 from tests.support.wait import eventually
 
-CHROMIUM = Path(os.environ.get("LOUPE_CHROMIUM", "/usr/bin/chromium"))
+CHROMIUM = Path("/usr/bin/chromium")
 SHOTS = Path(__file__).parents[2] / "build" / "screenshots"
 WIDTHS = (360, 1920)
+DUPLICATES = """() => [...document.querySelectorAll("[id]")].map(element => element.id)
+    .filter((id, at, all) => all.indexOf(id) !== at)"""
 
 
 @dataclass
@@ -108,8 +110,8 @@ def empty_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 def browser() -> Iterator[Browser]:
     """Debian's Chromium."""
     assert CHROMIUM.is_file(), (
-        f"the console's tests drive Chromium and {CHROMIUM} is not there; install it with "
-        "`sudo apt-get install chromium`, or name another by LOUPE_CHROMIUM"
+        f"the console's tests drive Chromium, and {CHROMIUM} is not there; install it with "
+        "`sudo apt-get install chromium`"
     )
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(
@@ -138,6 +140,8 @@ def test_every_page_loads_from_this_server_alone_and_fits(site: Site, visit: Wat
     SHOTS.mkdir(parents=True, exist_ok=True)
     for name, path in site.paths().items():
         page = visit.open(path)
+        assert page.evaluate(DUPLICATES) == [], path
+        expect(page.locator("h1")).to_have_count(1)
         for width in WIDTHS:
             page.set_viewport_size({"width": width, "height": 900})
             over = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
@@ -292,6 +296,27 @@ def test_a_rollout_is_paused_and_resumed(site: Site, visit: Watched) -> None:
     expect(page.get_by_role("button", name="Resume")).to_be_visible()
     page.get_by_role("button", name="Resume").click()
     expect(page.get_by_role("button", name="Pause")).to_be_visible()
+
+
+def test_a_release_is_refused_with_a_reason(site: Site, visit: Watched) -> None:
+    page = visit.open(site.paths()["release"])
+    visit.page.on("dialog", lambda asked: asked.accept())
+    page.get_by_label("Or refuse it").fill("the scratches are missed")
+    page.evaluate(CHANGE)
+    page.get_by_role("button", name="Refuse").click()
+    expect(page.locator("#live")).to_contain_text("the scratches are missed (by console)")
+    expect(page.get_by_role("button", name="Refuse")).to_have_count(0)
+
+
+def test_a_cloned_identity_is_said_and_cleared(site: Site, visit: Watched) -> None:
+    with site.story.services.database.write() as session:
+        device = find_device(session, "station-1")
+        device.clone_since = site.story.now
+        session.add(device)
+    page = visit.open("/stations/station-1")
+    expect(page.get_by_role("alert")).to_contain_text("two agents report under this name")
+    page.get_by_role("button", name="One device again").click()
+    expect(page.get_by_role("alert")).to_have_count(0)
 
 
 def test_a_refusal_is_a_page_that_says_why(site: Site, visit: Watched) -> None:

@@ -127,15 +127,16 @@ function restore() {
     const box = left && boxes.find((box) => box.getAttribute("aria-label") === label);
     if (box) box.scrollLeft = left;
   }
-  const focused = held.focus && [...document.querySelectorAll("#live :is(a, button, summary, .scroll)")].find((element) => focusName(element) === held.focus);
+  const focused = held.focus && [...document.querySelectorAll("#live :is(a, button, input, summary, .scroll)")].find((element) => focusName(element) === held.focus);
   if (focused) focused.focus({ preventScroll: true });
   held = null;
 }
 
-// A page rests while nobody sees it, a button is pressed, a form is on its way or text is selected.
+// A page rests while nobody sees it, a button is pressed, a form is filled or on its way, or text is selected.
 let pressed = false, leaving = false, stale = false;
 const selecting = () => !(document.getSelection()?.isCollapsed ?? true);
-const resting = () => document.hidden || pressed || leaving || selecting();
+const writing = () => document.activeElement instanceof HTMLInputElement && document.activeElement.value !== "";
+const resting = () => document.hidden || pressed || leaving || selecting() || writing();
 
 function catchUp() {
   if (resting()) return;
@@ -150,13 +151,14 @@ for (const kind of ["pointerup", "pointercancel"]) {
   // The click comes after the pointer is up.
   document.addEventListener(kind, () => setTimeout(() => { pressed = false; catchUp(); }, 100));
 }
-for (const kind of ["visibilitychange", "selectionchange"]) document.addEventListener(kind, catchUp);
+for (const kind of ["visibilitychange", "selectionchange", "focusout"]) document.addEventListener(kind, catchUp);
 window.addEventListener("pageshow", () => { leaving = false; });
 document.addEventListener("htmx:beforeRequest", (event) => {
   if (event.detail.elt.id !== "live" || !resting()) return;
   event.preventDefault();
   stale = true;
   if (selecting()) say("Resting while text is selected");
+  else if (writing()) say("Resting while you write");
 });
 document.addEventListener("htmx:beforeSwap", (event) => {
   if (event.detail.elt.id !== "live") return;
