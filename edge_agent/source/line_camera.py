@@ -43,6 +43,8 @@ class LineCamera:
         if self._after is not None and max(newest, trigger) < self._after:
             raise CounterRestarted(f"newest trigger {newest} after {self._after}")
         if answer.status == 204:
+            # From here on no trigger is passed over, also where the first ones come between two polls.
+            self._after = newest if self._after is None else self._after
             return None
         self._after = trigger
         return Captured(self._decode(body), trigger, arrival)

@@ -3,6 +3,7 @@
 What the transaction leaves behind is what the next start finds; there is no state beside it.
 """
 
+import logging
 from dataclasses import dataclass
 from typing import Self
 
@@ -25,6 +26,8 @@ from fleet_contract.messages import (
 from fleet_contract.names import Slot, UpdateState
 from fleet_contract.trust.client import Agreed
 from fleet_contract.trust.custom import Assignment, ImageCustom
+
+log = logging.getLogger(__name__)
 
 
 class Target(BaseModel):
@@ -314,6 +317,13 @@ class Durable:
             state=update.state, digest=target.digest, rollout=a.rollout, attempt=a.attempt,
             slot=a.slot, failure=update.failure, reason=update.reason[:1000], numbers=numbers,
         )  # fmt: skip
+        log.info(
+            "update of %s: %s is %s %s",
+            target.line,
+            target.digest[:12],
+            update.state,
+            update.reason,
+        )
         bad = update.state in (UpdateState.FAILED, UpdateState.ROLLED_BACK)
         self.event(
             "update",

@@ -1,0 +1,148 @@
+"""Reports: batches, windows, samples and progress in one transaction, and nothing counted twice."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from edge_agent.config import WindowsConfig
+from edge_agent.db import Database
+from edge_agent.report import Judged, Report
+from edge_agent.source.base import Progress
+from edge_agent.spool import Spool, Stamp
+from fleet_contract.clock import ManualClock
+from fleet_contract.messages import PartsBody, PartVerdict, SampleBody, Stream
+from fleet_contract.names import Verdict
+from fleet_contract.windows import Window
+from tests.support.tiny_bundle import solid
+
+A, B = "a" * 64, "b" * 64
+
+
+class Bench:
+    def __init__(self, folder: Path) -> None:
+        self.clock = ManualClock()
+        self.db = Database(folder / "agent.db")
+        self.spool = Spool(self.db, 10**7, lambda: Stamp("boot", 1.0, 2.0, True))
+        self.report = self.open()
+
+    def open(self) -> Report:
+        return Report(
+            self.db, self.spool, self.clock, WindowsConfig(length="2s", sample_rate="5Hz"),
+            line="watch-case", camera="cam-1", deadline_s=0.5,
+        )  # fmt: skip
+
+    def part(self, trigger: int, digest: str | None = A) -> PartVerdict:
+        progress = self.report.progress.at(trigger)
+        verdict = PartVerdict(
+            number=progress.part, verdict=Verdict.ACCEPT, score=0.2, digest=digest, latency_ms=3,
+            time_s=self.clock.time(),
+        )  # fmt: skip
+        self.report.part(Judged(verdict), progress)
+        return verdict
+
+    def bodies(self, stream: Stream) -> list[dict[str, object]]:
+        entries = self.spool.pending(stream, 0, 1000, 10**9)
+        return [entry.record.body for entry in entries if entry.record.body]
+
+    def numbers(self) -> list[int]:
+        bodies = [PartsBody.model_validate(body) for body in self.bodies(Stream.PARTS)]
+        return [verdict.number for body in bodies for verdict in body.verdicts]
+
+    def windows(self) -> list[Window]:
+        return [Window.model_validate(body) for body in self.bodies(Stream.WINDOWS)]
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+def test_a_batch_is_stored_after_32_parts_or_a_second(bench: Bench) -> None:
+    for trigger in range(1, 32):
+        bench.part(trigger)
+        assert not bench.report.tick()
+    bench.part(32)
+    assert bench.report.tick()
+    bench.part(33)
+    bench.clock.advance(1.1)
+    assert bench.report.tick()
+    assert bench.numbers() == list(range(1, 34))
+
+
+def test_progress_moves_with_the_batch_and_not_before(bench: Bench) -> None:
+    bench.part(7)
+    assert bench.open().progress == Progress()
+    bench.report.flush()
+    assert bench.open().progress == Progress(0, 7)
+
+
+def test_a_window_and_the_batch_of_its_last_parts_are_stored_together(bench: Bench) -> None:
+    bench.report.swap(A, None)
+    for trigger in range(1, 6):
+        bench.part(trigger)
+        bench.report.frame(solid(100))
+        bench.clock.advance(0.5)
+        bench.report.tick()
+    parts = sum(window.arms[A].parts for window in bench.windows())
+    assert parts == 4
+    assert bench.numbers()[:4] == [1, 2, 3, 4]
+    assert bench.windows()[0].sampled_frames == 4
+
+
+def test_a_swap_closes_the_window(bench: Bench) -> None:
+    bench.report.swap(A, None)
+    bench.part(1)
+    bench.report.swap(B, None)
+    bench.part(2, B)
+    bench.report.close()
+    assert [window.digest for window in bench.windows()] == [A, B]
+    assert [list(window.arms) for window in bench.windows()] == [[A], [B]]
+
+
+def test_a_window_without_a_part_or_frame_is_not_sent(bench: Bench) -> None:
+    bench.clock.advance(10)
+    bench.report.tick()
+    assert bench.windows() == []
+
+
+def test_samples_come_with_their_batch_and_their_bytes(bench: Bench) -> None:
+    verdict = bench.part(1)
+    bench.report.sample("reject", solid(230), verdict)
+    bench.report.requested = 3
+    bench.report.flush()
+    body = SampleBody.model_validate(bench.bodies(Stream.SAMPLES)[0])
+    image = bench.spool.image(1)
+    assert image is not None
+    assert (body.part, body.length, body.blocks) == (1, len(image), 1)
+    assert bench.open().requested == 3
+
+
+def test_on_a_full_disk_verdicts_wait_and_are_stored_once(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def full() -> Iterator[sqlite3.Connection]:
+        raise sqlite3.OperationalError("database or disk is full")
+        yield
+
+    for trigger in range(1, 5):
+        bench.part(trigger)
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.db, "transaction", full)
+        assert not bench.report.flush()
+    assert bench.report.write_failures == 1
+    bench.part(5)
+    assert bench.report.flush()
+    assert bench.numbers() == [1, 2, 3, 4, 5]
+
+
+def test_more_verdicts_than_one_batch_holds_become_several(bench: Bench) -> None:
+    for trigger in range(1, 1203):
+        bench.part(trigger)
+    bench.report.flush()
+    assert [len(PartsBody.model_validate(b).verdicts) for b in bench.bodies(Stream.PARTS)] == [
+        500, 500, 202,
+    ]  # fmt: skip
