@@ -16,7 +16,7 @@ setup-dev:
 	@$(PYTHON) tools/setup.py dev
 
 demo: setup ## the whole story on this machine: train, sign, inspect, drift, retrain, roll back (HEADLESS=1: no browser)
-	@$(BIN)/loupe-hil demo
+	@$(BIN)/loupe-hil demo $(if $(PORT),--port $(PORT))
 
 test: setup-dev ## all tests
 	@$(BIN)/pytest

@@ -7,14 +7,16 @@ import typer
 from fleet_contract.errors import LoupeError
 from hil.camera.command import camera
 from hil.dataset import dataset
+from hil.story.command import demo
 
 app = typer.Typer(
-    help="Rigs: a simulated line camera, and data sets of rendered parts.",
+    help="Rigs: a simulated line camera, data sets of rendered parts, and the whole story as a demo.",
     no_args_is_help=True,
     add_completion=False,
 )
 app.command("camera")(camera)
 app.command("dataset")(dataset)
+app.command("demo")(demo)
 
 
 def main() -> None:
