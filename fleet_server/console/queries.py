@@ -7,6 +7,7 @@ from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
 from fleet_server.console.show import Counts
+from fleet_server.distribution.models import Push
 from fleet_server.drift.models import DriftState, Incident
 from fleet_server.labels.models import Sample
 from fleet_server.rollouts.models import Rollout
@@ -116,4 +117,10 @@ def update_steps(session: Session, rollout: Rollout, count: int) -> list[EventRo
         .order_by(col(EventRow.id).desc())
         .limit(count)
     )
+    return list(session.exec(query))
+
+
+def pushes(session: Session, bundle: str) -> list[Push]:
+    """How the bundle was sent to devices, the newest first."""
+    query = select(Push).where(Push.bundle == bundle).order_by(col(Push.id).desc())
     return list(session.exec(query))

@@ -10,12 +10,13 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from fleet_contract.messages import DeviceState
 from fleet_server.audit import service as audit
 from fleet_server.audit.models import AuditEntry
-from fleet_server.console import words
+from fleet_server.console import queries, words
 from fleet_server.console.evaluation import Comparison, Evaluation, comparison, evaluation
 from fleet_server.console.render import ACTOR, ConsoleRoute, go, page
 from fleet_server.console.rollouts import RolloutLine
 from fleet_server.console.rollouts import line as rollout_line
-from fleet_server.console.show import Badge, Fact, number, size
+from fleet_server.console.show import Badge, Fact, number, size, span
+from fleet_server.distribution.models import Push
 from fleet_server.registry.models import Device, Line
 from fleet_server.registry.service import list_devices, list_lines
 from fleet_server.releases.models import Release
@@ -60,6 +61,17 @@ class SignatureView:
 
 
 @dataclass(frozen=True, slots=True)
+class PushView:
+    """One sending of the bundle to devices."""
+
+    opened_s: float
+    devices: str
+    broadcast: str
+    took: str
+    unicast: str
+
+
+@dataclass(frozen=True, slots=True)
 class ReleasePage:
     """One release."""
 
@@ -75,6 +87,7 @@ class ReleasePage:
     comparison: Comparison | None
     comparison_empty: str
     rollouts: list[RolloutLine]
+    pushes: list[PushView]
 
 
 def running_on(digest: str, devices: Sequence[Device]) -> list[str]:
@@ -156,6 +169,7 @@ def build(
     run: TrainingRun | None,
     rolled: Sequence[Rollout],
     signers: Mapping[str, str],
+    sent: Sequence[Push],
 ) -> ReleasePage:
     """The page of one release; `run` made it, `signers` says by key id who signed."""
     return ReleasePage(
@@ -175,6 +189,19 @@ def build(
             else "It was submitted by hand: no training run compared it."
         ),
         rollouts=[rollout_line(rollout) for rollout in rolled],
+        pushes=[push_view(push) for push in sent],
+    )
+
+
+def push_view(push: Push) -> PushView:
+    """What was sent, and how long it took."""
+    done = push.started_at is not None and push.finished_at is not None
+    return PushView(
+        opened_s=push.opened_at,
+        devices=", ".join(push.joined) or "none",
+        broadcast=size(push.bytes_broadcast),
+        took=span((push.finished_at or 0.0) - (push.started_at or 0.0)) if done else "under way",
+        unicast=size(push.bytes_unicast),
     )
 
 
@@ -204,6 +231,7 @@ def release(request: Request, services: ServicesDep, digest: str) -> HTMLRespons
             session.get(TrainingRun, found.run) if found.run else None,
             [r for r in list_rollouts(session, found.line) if r.digest == found.digest],
             _signers(audit.entries(session, subject=found.digest)),
+            queries.pushes(session, found.digest),
         )
     return page(request, "release.html", now=services.clock.time(), page=view)
 

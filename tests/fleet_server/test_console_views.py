@@ -10,9 +10,11 @@ from fleet_server.audit.rules import START
 from fleet_server.audit.service import Verification
 from fleet_server.bus import Bus
 from fleet_server.console import audit, evaluation, live, series, show, words
+from fleet_server.console.releases import PushView, push_view
 from fleet_server.console.render import STATIC, environment
 from fleet_server.console.review import Choice
 from fleet_server.console.rollouts import decision_views, gate_numbers
+from fleet_server.distribution.models import Push
 from fleet_server.rollouts.models import GateDecision, Rollout
 from tests.fleet_server.console_story import CANARY, COMPARISON, SHADOW
 from tests.fleet_server.console_story import evaluation as report
@@ -225,3 +227,13 @@ def test_text_stands_out_from_its_ground(colours: dict[str, str]) -> None:
         if (found := _contrast(colours[text], colours[ground])) < 4.5
     }
     assert weak == {}
+
+
+def test_a_push_says_how_long_the_broadcast_took() -> None:
+    push = Push(
+        digest="e" * 64, bundle="b" * 64, line="l", length=3_100_000, opened_at=NOW,
+        joined=["station-1", "station-2"], bytes_broadcast=3_100_000, bytes_unicast=65_536,
+    )  # fmt: skip
+    assert push_view(push).took == "under way"
+    push.started_at, push.finished_at = NOW + 2, NOW + 6
+    assert push_view(push) == PushView(NOW, "station-1, station-2", "3.1 MB", "4 s", "65.5 kB")
