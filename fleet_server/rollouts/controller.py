@@ -15,7 +15,7 @@ from fleet_server.labels.service import reviewed_disagreements
 from fleet_server.registry.models import Device
 from fleet_server.releases.service import find_release, publish_ready
 from fleet_server.rollouts import service
-from fleet_server.rollouts.evidence import arm_devices, history, shadow_pairs
+from fleet_server.rollouts.evidence import StageEvidence, history
 from fleet_server.rollouts.gates import (
     Counts,
     Failure,
@@ -49,8 +49,8 @@ class Controller:
         self._looked: dict[int, float] = {}
         self._held: dict[int, float] = {}
         self._renewed: float | None = None
-        self._histories: dict[tuple[int, float], dict[str, Counts]] = {}
-        """(rollout, start of its stage) -> what devices counted before: it does not change."""
+        self._evidence: dict[int, tuple[float, StageEvidence, dict[str, Counts]]] = {}
+        """Rollout -> start of its stage, what was counted since, and what devices counted before."""
         self._listening_since = services.clock.time()
         """Nobody could be heard before: silence and time then are not held against devices."""
 
@@ -68,7 +68,9 @@ class Controller:
             self._listening_since = now
         publish_ready(self._services)
         self._begin_approved(now)
-        for rollout in self._live():
+        live = self._live()
+        self._evidence = {r.id: e for r in live if r.id and (e := self._evidence.get(r.id))}
+        for rollout in live:
             self._follow(rollout, now)
         self._adopt(now)
         self._publish_due()
@@ -142,18 +144,21 @@ class Controller:
             if now - self._looked.get(key, 0.0) < stage.look_every_s:
                 return None
             self._looked[key] = now
-            return _gate(session, rollout, stage, progress, self._history(session, rollout, stage))
+            evidence, before = self._gather(session, rollout, stage)
+            return _gate(session, rollout, stage, progress, evidence, before)
 
-    def _history(self, session: Session, rollout: Rollout, stage: Stage) -> dict[str, Counts]:
-        since = rollout.stage_started_at or 0.0
-        key = (rollout.id or 0, since)
-        if stage.name != "canary" or rollout.champion is None:
-            return {}
-        if key not in self._histories:
-            self._histories[key] = history(
-                session, rollout.line, rollout.champion, until_s=since, span_s=stage.history_s
-            )
-        return self._histories[key]
+    def _gather(
+        self, session: Session, rollout: Rollout, stage: Stage
+    ) -> tuple[StageEvidence, dict[str, Counts]]:
+        """Counts since the stage began, and for a canary those before."""
+        key, since = rollout.id or 0, rollout.stage_started_at or 0.0
+        known = self._evidence.get(key)
+        if known is None or known[0] != since:
+            made = StageEvidence(rollout.line, rollout.digest, since_s=since, bin_s=stage.bin_s)
+            known = (since, made, _earlier(session, rollout, stage))
+            self._evidence[key] = known
+        known[1].read(session)
+        return known[1], known[2]
 
     def _act(self, rollout: Rollout, verdict: Verdict, now: float) -> None:
         key, pause = rollout.id or 0, self._to_pause(rollout, verdict, now)
@@ -309,29 +314,28 @@ def _progress(
     )
 
 
+def _earlier(session: Session, rollout: Rollout, stage: Stage) -> dict[str, Counts]:
+    if stage.name != "canary" or rollout.champion is None:
+        return {}
+    until = rollout.stage_started_at or 0.0
+    return history(session, rollout.line, rollout.champion, until_s=until, span_s=stage.history_s)
+
+
 def _gate(
     session: Session,
     rollout: Rollout,
     stage: Stage,
     progress: Progress,
+    evidence: StageEvidence,
     before: dict[str, Counts],
 ) -> Verdict:
-    champion, since = rollout.champion or "", rollout.stage_started_at or 0.0
+    champion = rollout.champion or ""
     if stage.name == "shadow":
-        return shadow_gate(
-            stage,
-            progress,
-            shadow_pairs(session, rollout.line, rollout.digest, since),
-            reviewed_disagreements(session, rollout.line, champion, rollout.digest),
-        )
-
-    others = set(service.device_names(session, rollout.line)) - set(progress.devices)
-    judges = dict.fromkeys(others, champion) | dict.fromkeys(progress.devices, rollout.digest)
-    arms = arm_devices(
-        session, rollout.line, judges, before, since_s=since, bin_s=stage.look_every_s
-    )
-    own = [arm for arm in arms if arm.device in progress.devices]
+        reviewed = reviewed_disagreements(session, rollout.line, champion, rollout.digest)
+        return shadow_gate(stage, progress, evidence.pairs, reviewed)
+    own = evidence.arm(dict.fromkeys(progress.devices, rollout.digest), before)
     if stage.name == "all":
         return all_gate(stage, progress, {arm.device: arm.total.parts for arm in own})
-    control = [arm for arm in arms if arm.device in others and arm.total != Counts()]
-    return canary_gate(stage, progress, own, control)
+    others = set(service.device_names(session, rollout.line)) - set(progress.devices)
+    control = evidence.arm(dict.fromkeys(others, champion), before)
+    return canary_gate(stage, progress, own, [arm for arm in control if arm.total != Counts()])

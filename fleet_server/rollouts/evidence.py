@@ -1,10 +1,11 @@
-"""Reads a stage's numbers from the stored windows: what the gates judge on.
+"""Gathers a stage's numbers from the stored windows: what the gates judge on.
 
-Windows count from when the server received them: devices' clocks may differ from its own.
+Windows count from when the server received them: devices' clocks may differ from its own. Each look
+reads only what came since the last one; after a restart everything is read again.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import Any
 
 from sqlmodel import Session, col, select
@@ -14,77 +15,65 @@ from fleet_server.rollouts.gates import ArmDevice, Counts, Pairs
 from fleet_server.telemetry.models import WindowRow
 
 
-def shadow_pairs(session: Session, line: str, candidate: str, since_s: float) -> dict[str, Pairs]:
-    """Paired counts by device."""
-    rows = session.exec(
-        select(WindowRow).where(
-            WindowRow.line == line,
-            WindowRow.candidate == candidate,
-            col(WindowRow.received_at) >= since_s,
-        )
-    )
-    found: dict[str, Pairs] = {}
-    for row in rows:
-        counts = ShadowCounts.model_validate(row.body["shadow"])
-        before = found.get(row.device, Pairs())
-        found[row.device] = Pairs(
-            before.pairs + counts.pairs,
-            before.disagreements + counts.only_active_rejects + counts.only_candidate_rejects,
-            before.faults + counts.faults,
-            before.late + counts.late,
-            before.shed + counts.shed,
-        )
-    return found
-
-
 def history(
     session: Session, line: str, digest: str, *, until_s: float, span_s: float
 ) -> dict[str, Counts]:
     """What `digest` counted on each device of the line in the `span_s` before `until_s`."""
+    query = select(WindowRow.device, WindowRow.body).where(
+        WindowRow.line == line,
+        col(WindowRow.received_at) >= until_s - span_s,
+        col(WindowRow.received_at) < until_s,
+    )
     found: dict[str, Counts] = defaultdict(Counts)
-    for device, received_at, arms in _arms(session, line, until_s - span_s):
-        if received_at < until_s:
-            found[device] += _counts(arms.get(digest))
+    for device, body in session.exec(query):
+        found[device] += _counts(body["arms"].get(digest))
     return dict(found)
 
 
-def arm_devices(
-    session: Session,
-    line: str,
-    digests: dict[str, str],
-    before: dict[str, Counts],
-    *,
-    since_s: float,
-    bin_s: float,
-) -> list[ArmDevice]:
-    """The devices of one arm; `digests`: device -> the bundle that is judged there.
+class StageEvidence:
+    """Counts of one line since a stage began, by device and bundle, in bins of `bin_s` seconds."""
 
-    `before`: their earlier counts. Bins are `bin_s` long and begin at `since_s`.
-    """
-    after: dict[str, dict[int, Counts]] = {device: {} for device in digests}
-    for device, received_at, arms in _arms(session, line, since_s):
-        if device in digests:
-            index, bins = int((received_at - since_s) / bin_s), after[device]
-            bins[index] = bins.get(index, Counts()) + _counts(arms.get(digests[device]))
-    return [
-        ArmDevice(
-            device,
-            before.get(device, Counts()),
-            tuple(bins.get(index, Counts()) for index in range(max(bins, default=-1) + 1)),
+    def __init__(self, line: str, candidate: str, *, since_s: float, bin_s: float) -> None:
+        self._line, self._candidate = line, candidate
+        self._since_s, self._bin_s = since_s, bin_s
+        self._last = 0
+        self._bins: dict[tuple[str, str], dict[int, Counts]] = defaultdict(dict)
+        self.pairs: dict[str, Pairs] = {}
+        """Shadow counts of the candidate, by device."""
+
+    def read(self, session: Session) -> None:
+        """Adds the windows that came since the last call."""
+        query = (
+            select(WindowRow.id, WindowRow.device, WindowRow.received_at, WindowRow.body)
+            .where(
+                WindowRow.line == self._line,
+                col(WindowRow.id) > self._last,
+                col(WindowRow.received_at) >= self._since_s,
+            )
+            .order_by(col(WindowRow.id))
         )
-        for device, bins in sorted(after.items())
-    ]
+        for number, device, received_at, body in session.exec(query):
+            self._last = number or self._last
+            self._add(device, int((received_at - self._since_s) / self._bin_s), body)
 
+    def _add(self, device: str, index: int, body: Mapping[str, Any]) -> None:
+        for digest, arm in body["arms"].items():
+            bins = self._bins[device, digest]
+            bins[index] = bins.get(index, Counts()) + _counts(arm)
+        shadow = body.get("shadow")
+        if shadow and shadow["candidate"] == self._candidate:
+            known = self.pairs.get(device, Pairs())
+            self.pairs[device] = known + _pairs(ShadowCounts.model_validate(shadow))
 
-def _arms(
-    session: Session, line: str, since_s: float
-) -> Iterator[tuple[str, float, dict[str, Any]]]:
-    """Device, time of receipt and `Window.arms` of the line's windows."""
-    query = select(WindowRow.device, WindowRow.received_at, WindowRow.body).where(
-        WindowRow.line == line, col(WindowRow.received_at) >= since_s
-    )
-    for device, received_at, body in session.exec(query):
-        yield device, received_at, body["arms"]
+    def arm(self, digests: dict[str, str], before: dict[str, Counts]) -> list[ArmDevice]:
+        """The devices of one arm; `digests`: device -> bundle, `before`: their earlier counts."""
+        found = []
+        for device, digest in sorted(digests.items()):
+            bins = self._bins.get((device, digest), {})
+            span = range(max(bins, default=-1) + 1)
+            counted = tuple(bins.get(index, Counts()) for index in span)
+            found.append(ArmDevice(device, before.get(device, Counts()), counted))
+        return found
 
 
 def _counts(content: object) -> Counts:
@@ -92,3 +81,8 @@ def _counts(content: object) -> Counts:
         return Counts()
     arm = Arm.model_validate(content)
     return Counts(arm.parts, arm.rejects, arm.no_decision, arm.late, arm.faults)
+
+
+def _pairs(counts: ShadowCounts) -> Pairs:
+    disagreements = counts.only_active_rejects + counts.only_candidate_rejects
+    return Pairs(counts.pairs, disagreements, counts.faults, counts.late, counts.shed)

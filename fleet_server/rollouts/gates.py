@@ -100,6 +100,15 @@ class Pairs:
     late: int = 0
     shed: int = 0
 
+    def __add__(self, other: "Pairs") -> "Pairs":
+        return Pairs(
+            self.pairs + other.pairs,
+            self.disagreements + other.disagreements,
+            self.faults + other.faults,
+            self.late + other.late,
+            self.shed + other.shed,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class ArmDevice:
@@ -281,7 +290,7 @@ def _promotion_test(
     look = min(int(progress.elapsed_s / span), stage.looks)
     if look == 0:
         return Verdict("hold", f"first look at {span:.0f} s", numbers)
-    bins = int(look * span / stage.look_every_s)
+    bins = int(look * span / stage.bin_s)
     p = welch_below(
         [_log_change(d, bins) for d in canary],
         [_log_change(d, bins) for d in control],

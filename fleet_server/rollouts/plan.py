@@ -38,7 +38,7 @@ class Stage(BaseModel):
     max_failures: int = Field(default=0, ge=0)
     """Devices that may fail; one more rolls back at once."""
     look_every_s: float = Field(default=5.0, gt=0)
-    """The gate judges this often, and bins events by it."""
+    """The gate judges this often."""
     alpha: float = Field(default=0.05, gt=0, lt=0.5)
     """Chance of a wrong roll-back by the statistics of the whole stage."""
 
@@ -61,6 +61,11 @@ class Stage(BaseModel):
     """Canary: how often the promotion test may look until the horizon."""
     history_s: float = Field(default=3600.0, gt=0)
     """Canary: how far back a device's own earlier rates are taken from."""
+
+    @property
+    def bin_s(self) -> float:
+        """Length of the spans that a canary's events are counted in: at most 64 until the horizon."""
+        return max(self.look_every_s, self.horizon_s / 64)
 
 
 class Plan(BaseModel):
