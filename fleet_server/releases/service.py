@@ -70,6 +70,8 @@ def submit(services: Services, actor: str, archive: bytes, run: str | None = Non
         created_by=actor,
     )
     with services.database.write() as session:
+        if known := session.get(Release, digest):
+            return known  # The same bundle came twice at the same time.
         session.add(release)
         if session.get(EncodingRow, encoded.encoding.digest) is None:
             session.add(_encoding_row(digest, encoded))

@@ -52,8 +52,10 @@ class DirectorRepository:
     def serve(self, device: str, name: str) -> bytes | None:
         """File `name` for `device`; a device without assignments gets an empty list."""
         repository = self._of(device)
-        if not repository.exists:
-            self._publish(device, 1, ())
+        with repository.lock:
+            # Under the lock: the first assignment may be published at this very moment.
+            if not repository.exists:
+                self._publish(device, 1, ())
         return repository.serve(name)
 
     def version(self, device: str) -> int:

@@ -1,6 +1,7 @@
 """The repositories as folders: set up once, published whole, renewed in time."""
 
 from pathlib import Path
+from threading import Barrier, Thread
 
 import pytest
 
@@ -115,3 +116,24 @@ def test_a_damaged_repository_says_so(bench: TrustBench) -> None:
     (bench.repositories.image.folder / "1.targets.json").write_bytes(b"")
     with pytest.raises(StateError, match="is damaged"):
         bench.repositories.image.published()
+
+
+def test_an_assignment_and_a_first_question_at_the_same_time_lose_nothing(
+    bench: TrustBench,
+) -> None:
+    director = bench.repositories.director
+    for number in range(20):
+        device = f"station-{number}"
+        start = Barrier(2)
+
+        def ask(device: str = device, start: Barrier = start) -> None:
+            start.wait()
+            director.serve(device, "timestamp.json")
+
+        asking = Thread(target=ask)
+        asking.start()
+        start.wait()
+        director.assign(device, [assigned()])
+        asking.join()
+        again = setup.open_repositories(bench.folder / "server", clock=bench.clock)
+        assert again.director.assigned(device) == (assigned(),)
