@@ -9,9 +9,10 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from sqlmodel import Session
 
 from fleet_server.console import queries, words
+from fleet_server.console.devices import drift_badge
+from fleet_server.console.incidents import IncidentView, incident_view
 from fleet_server.console.render import ACTOR, ConsoleRoute, go, page
-from fleet_server.console.show import Badge, Fact, Tone, number, percent, plain, short
-from fleet_server.console.stations import drift_badge
+from fleet_server.console.show import Badge, Tone, number, plain
 from fleet_server.drift import baselines, playbook
 from fleet_server.drift.models import Baseline, DriftState, Incident
 from fleet_server.drift.rules import CELLS, Moved, Reference, Tracked, movements
@@ -56,31 +57,6 @@ class StationDrift:
     """Those that moved most; the table shows them."""
     quiet: list[FeatureView]
     """The others; shown on demand."""
-
-
-@dataclass(frozen=True, slots=True)
-class StepView:
-    """One state of the playbook."""
-
-    name: str
-    tone: Tone
-    text: str
-    href: str
-    link: str
-
-
-@dataclass(frozen=True, slots=True)
-class IncidentView:
-    """One incident."""
-
-    id: str
-    title: str
-    state: Badge
-    opened_s: float
-    words: str
-    evidence: list[Fact]
-    steps: list[StepView]
-    can_close: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,73 +149,6 @@ def _measured(state: DriftState, accepted: Baseline | None, threshold: float) ->
     }
     shared = known.keys() & tracked.keys()
     return feature_views({name: known[name] for name in shared}, tracked, threshold)
-
-
-def incident_view(incident: Incident, samples: int, labelled: int) -> IncidentView:
-    """An incident in words; `samples` of it came, of which so many are labelled."""
-    title, cause = words.CAUSES.get(incident.cause, (plain(incident.cause), ""))
-    return IncidentView(
-        id=str(incident.id),
-        title=f"{title} on {incident.device}",
-        state=words.incident(incident.state),
-        opened_s=incident.opened_at,
-        words=cause,
-        evidence=_evidence(incident),
-        steps=_steps(incident, samples, labelled),
-        can_close=incident.state != "closed",
-    )
-
-
-def _evidence(incident: Incident) -> list[Fact]:
-    moved = incident.evidence.get("moved", {})
-    facts = [
-        Fact("Line", incident.line),
-        Fact("Camera", incident.camera),
-        Fact("Noticed after", f"{number(incident.parts_until_alarm)} parts"),
-    ]
-    for name, values in list(moved.items())[:5]:
-        change = float(values["change"])
-        text = f"{percent(change)}" if change < 0 else f"+{percent(change)}"
-        facts.append(
-            Fact(words.feature(name).capitalize(), f"{text}, T {number(values['strength'])}")
-        )
-    return facts
-
-
-def _steps(incident: Incident, samples: int, labelled: int) -> list[StepView]:
-    reached = words.PLAYBOOK.index(incident.state) if incident.state in words.PLAYBOOK else 0
-    texts = {
-        "sampling": (f"{number(samples)} samples came", "", ""),
-        "labelling": (
-            f"{number(labelled)} labelled",
-            f"/review?incident={incident.id}" if samples > labelled else "",
-            "Label them",
-        ),
-        "training": _run_link(incident),
-        "closed": (f"by {incident.closed_by}" if incident.closed_by else "", "", ""),
-    }
-    steps = []
-    for index, name in enumerate(words.PLAYBOOK):
-        text, href, link = texts.get(name, ("", "", ""))
-        if index == reached and incident.note:
-            text = f"{text}; {incident.note}" if text else incident.note
-        steps.append(StepView(plain(name), _tone(index, reached, incident), text, href, link))
-    return steps
-
-
-def _run_link(incident: Incident) -> tuple[str, str, str]:
-    if not incident.run:
-        return "", "", ""
-    dataset = f"dataset {short(incident.dataset)}" if incident.dataset else ""
-    return dataset, f"/runs/{incident.run}", "Training run"
-
-
-def _tone(index: int, reached: int, incident: Incident) -> Tone:
-    if incident.state == "closed":
-        return "ok" if index == reached or incident.run else "idle"
-    if index < reached:
-        return "ok"
-    return words.incident(incident.state).tone if index == reached else "idle"
 
 
 def _build(

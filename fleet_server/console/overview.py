@@ -9,12 +9,12 @@ from sqlmodel import Session
 
 from fleet_contract.messages import DeviceState, LineState
 from fleet_server.console import queries, series, words
+from fleet_server.console.devices import EventView, drift_badge, event_view, link_badge
 from fleet_server.console.render import ConsoleRoute, page
 from fleet_server.console.rollouts import RolloutLine, under_way
 from fleet_server.console.runs import RunRow
 from fleet_server.console.runs import row as run_row
 from fleet_server.console.show import Badge, Counts, Tone
-from fleet_server.console.stations import EventView, drift_badge, event_view, link_badge
 from fleet_server.drift.baselines import list_baselines
 from fleet_server.drift.models import Baseline, Incident
 from fleet_server.registry.models import Device

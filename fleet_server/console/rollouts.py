@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -10,9 +9,10 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from sqlmodel import Session
 
 from fleet_server.console import queries, words
+from fleet_server.console.devices import EventView, event_view
+from fleet_server.console.gates import DecisionView, decision_views, stage_name, stages
 from fleet_server.console.render import ACTOR, ConsoleRoute, go, page
-from fleet_server.console.show import Badge, Fact, number, percent, plain, span
-from fleet_server.console.stations import EventView, event_view
+from fleet_server.console.show import Badge, number, plain, span
 from fleet_server.rollouts import service
 from fleet_server.rollouts.models import GateDecision, Rollout, RolloutDevice
 from fleet_server.services import Services, ServicesDep
@@ -55,30 +55,6 @@ class StageView:
 
 
 @dataclass(frozen=True, slots=True)
-class GateNumbers:
-    """The numbers of a decision: what was watched as a table, the rest as facts."""
-
-    columns: list[str]
-    rows: list[list[str]]
-    facts: list[Fact]
-
-
-@dataclass(frozen=True, slots=True)
-class DecisionView:
-    """What a gate decided, and why."""
-
-    id: int
-    stage: str
-    decision: Badge
-    guard_only: Badge | None
-    text: str
-    numbers: GateNumbers
-    at_s: float
-    looks: int
-    """How often in a row the gate decided so; the numbers are the last look's."""
-
-
-@dataclass(frozen=True, slots=True)
 class DeviceView:
     """How far one device is."""
 
@@ -108,19 +84,9 @@ class RolloutPage:
     can_abort: bool
 
 
-def _stages(rollout: Rollout) -> list[Mapping[str, Any]]:
-    return list(rollout.plan.get("stages", ()))
-
-
-def stage_name(rollout: Rollout, index: int) -> str:
-    """Name of a stage of the plan; `end` behind the last one."""
-    stages = _stages(rollout)
-    return str(stages[index]["name"]) if index < len(stages) else "end"
-
-
 def line(rollout: Rollout) -> RolloutLine:
     """The rollout as lists show it."""
-    count = len(_stages(rollout))
+    count = len(stages(rollout))
     return RolloutLine(
         id=str(rollout.id),
         line=rollout.line,
@@ -168,79 +134,6 @@ def _stage_text(stage: Mapping[str, Any]) -> str:
     return f"{text}; {' '.join(limits)}" if limits else text
 
 
-def decision_views(rollout: Rollout, decisions: Sequence[GateDecision]) -> list[DecisionView]:
-    """Decisions with the newest first; looks in a row that decided the same are one row."""
-    runs = [
-        list(same) for _, same in groupby(decisions, key=lambda made: (made.stage, made.decision))
-    ]
-    return [_decision(rollout, same[0], len(same)) for same in runs]
-
-
-_NAMES: Mapping[str, str] = {
-    "rate_low": "Disagreement at least", "rate_high": "Disagreement at most",
-    "max_disagreement": "Disagreement allowed", "e_challenger_better": "E for the challenger",
-    "e_champion_better": "E for the champion", "canary_parts": "Parts on the canary",
-    "control_parts": "Parts on the others", "rate_ratio": "Rate ratio allowed",
-    "challenger_right": "Challenger right", "champion_right": "Champion right",
-}  # fmt: skip
-"""Numbers whose own names say too little."""
-_SHARES = ("rate_low", "rate_high", "max_disagreement")
-_SHOWN_APART = ("guard_only", "canary", "control", "ln_e", "ln_e_limit")
-
-
-def gate_numbers(numbers: Mapping[str, Any]) -> GateNumbers:
-    """The canary's counts by what is watched, a shadow's by device; any other number as a fact."""
-    rest = {name: value for name, value in numbers.items() if name not in _SHOWN_APART}
-    if "ln_e" in numbers:
-        return GateNumbers(
-            ["Watched", "Canary", "Others", "ln E", "Limit"], _watched(numbers), _facts(rest)
-        )
-    pairs = rest.get("devices")
-    if isinstance(pairs, Mapping) and all(isinstance(pair, list) for pair in pairs.values()):
-        rows = [[name, *(number(value) for value in pair)] for name, pair in pairs.items()]
-        others = {name: value for name, value in rest.items() if name != "devices"}
-        return GateNumbers(["Device", "Pairs", "Disagree"], rows, _facts(others))
-    return GateNumbers([], [], _facts(rest))
-
-
-def _watched(numbers: Mapping[str, Any]) -> list[list[str]]:
-    limit = f"{numbers['ln_e_limit']:.2f}"
-    return [
-        [
-            plain(event),
-            number(numbers["canary"][event]),
-            number(numbers["control"][event]),
-            f"{value:.2f}",
-            limit,
-        ]
-        for event, value in numbers["ln_e"].items()
-    ]
-
-
-def _facts(numbers: Mapping[str, Any]) -> list[Fact]:
-    facts = []
-    for name, value in numbers.items():
-        if name in _NAMES and isinstance(value, int | float):
-            facts.append(Fact(_NAMES[name], percent(value) if name in _SHARES else number(value)))
-        else:
-            facts += [Fact(*pair) for pair in words.flatten({name: value})]
-    return facts
-
-
-def _decision(rollout: Rollout, decision: GateDecision, looks: int) -> DecisionView:
-    guard = decision.numbers.get("guard_only") is True
-    return DecisionView(
-        id=decision.id or 0,
-        stage=stage_name(rollout, decision.stage),
-        decision=words.decision(decision.decision),
-        guard_only=Badge("guard only", "info") if guard else None,
-        text=decision.text,
-        numbers=gate_numbers(decision.numbers),
-        at_s=decision.at,
-        looks=looks,
-    )
-
-
 def device_view(device: RolloutDevice) -> DeviceView:
     """A device of the rollout."""
     reason = ": ".join(part for part in (plain(device.failure), device.reason) if part)
@@ -264,7 +157,7 @@ def build(
         champion=rollout.champion or "",
         created_s=rollout.created_at,
         reason=rollout.reason,
-        stages=[_stage_view(rollout, i, stage) for i, stage in enumerate(_stages(rollout))],
+        stages=[_stage_view(rollout, i, stage) for i, stage in enumerate(stages(rollout))],
         decisions=decision_views(rollout, decisions),
         devices=[device_view(device) for device in devices],
         steps=[event_view(row) for row in steps],

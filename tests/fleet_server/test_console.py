@@ -189,7 +189,7 @@ def test_an_event_appears_without_a_reload(site: Site, visit: Watched) -> None:
 
 def test_focus_stays_where_it_was_when_the_page_changes(site: Site, visit: Watched) -> None:
     page = visit.open("/")
-    page.get_by_role("link", name="station-2").first.focus()
+    page.evaluate("document.querySelector('a[href=\"/stations/station-2\"]').focus()")
     site.story.stations[0].event("camera", "the cover was closed")
     expect(page.locator("#live")).to_contain_text("the cover was closed")
     assert page.evaluate("document.activeElement.textContent") == "station-2"
@@ -211,7 +211,7 @@ def test_a_press_is_not_lost_when_the_page_changes_under_it(visit: Watched) -> N
 
 def test_selected_text_stays_selected_until_it_is_let_go(site: Site, visit: Watched) -> None:
     page = visit.open("/stations/station-1")
-    page.locator("h1").select_text()
+    page.evaluate("document.getSelection().selectAllChildren(document.querySelector('h1'))")
     site.story.stations[0].event("camera", "the lamp was changed")
     expect(page.locator("#link-state")).to_have_text("Resting while text is selected")
     page.evaluate("document.getSelection().removeAllRanges()")
@@ -301,7 +301,8 @@ def test_a_rollout_is_paused_and_resumed(site: Site, visit: Watched) -> None:
 def test_a_release_is_refused_with_a_reason(site: Site, visit: Watched) -> None:
     page = visit.open(site.paths()["release"])
     visit.page.on("dialog", lambda asked: asked.accept())
-    page.get_by_label("Or refuse it").fill("the scratches are missed")
+    page.get_by_label("Or refuse it").click()
+    page.keyboard.type("the scratches are missed")
     page.evaluate(CHANGE)
     page.get_by_role("button", name="Refuse").click()
     expect(page.locator("#live")).to_contain_text("the scratches are missed (by console)")

@@ -10,10 +10,10 @@ from fleet_server.audit.rules import START
 from fleet_server.audit.service import Verification
 from fleet_server.bus import Bus
 from fleet_server.console import audit, evaluation, live, series, show, words
+from fleet_server.console.gates import decision_views, gate_numbers
 from fleet_server.console.releases import PushView, push_view
 from fleet_server.console.render import STATIC, environment
 from fleet_server.console.review import Choice
-from fleet_server.console.rollouts import decision_views, gate_numbers
 from fleet_server.distribution.models import Push
 from fleet_server.rollouts.models import GateDecision, Rollout
 from tests.fleet_server.console_story import CANARY, COMPARISON, SHADOW
