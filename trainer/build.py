@@ -26,6 +26,7 @@ from trainer.export import litert, onnx
 from trainer.judge import PRIMARY, Judged, Samples, judge, load_samples
 from trainer.network import InspectionNet
 from trainer.training import Progress, StoppedError, train
+from trainer.weights import WEIGHTS, pack_weights
 
 _LOADED, _TRAINED, _EXPORTED, _MEASURED = 0.03, 0.8, 0.9, 0.97
 """Share of the whole that is done after each step."""
@@ -103,11 +104,17 @@ class Builder:
         sides = divide(self._version, threshold.calibration_share, self._config.train.seed)
         images = load_images(self._store, sides.fit, self._config.preprocess())
         kept = load_images(self._store, sides.calibration, self._config.preprocess())
-        model = train(images, self._config, self._clock, self._training)
+        model = train(images, self._config, self._clock, self._training, self._start())
         promise = calibrate(model, logits(model, kept.pixels), threshold.overkill_at_most)
         with tempfile.TemporaryDirectory(prefix="loupe-build-") as folder:
             made = self._draft(Path(folder), model, images, promise)
             return self._finish(made, sides)
+
+    def _start(self) -> bytes | None:
+        """The champion's weights, where it has them and the configuration asks for them."""
+        if self._champion is None or not self._config.train.warm_start:
+            return None
+        return archive.read(self._champion)[1].get(WEIGHTS)
 
     def _training(self, progress: Progress) -> bool:
         share = _LOADED + (_TRAINED - _LOADED) * progress.share
@@ -134,7 +141,7 @@ class Builder:
         return bundle.draft(
             folder, self._config, created_s=self._clock.time(), promise=promise,
             classes=bundle.classes_of([item.label for item in self._version.items]),
-            golden=list(zip(frames, verdicts, strict=True)),
+            golden=list(zip(frames, verdicts, strict=True)), weights=pack_weights(model),
             lineage=bundle.lineage(self._config, self._version.digest(), self._origin),
         )  # fmt: skip
 

@@ -32,6 +32,7 @@ from fleet_contract.names import Precision, Verdict
 from trainer.calibrate import THRESHOLD, Promise
 from trainer.config import TrainerConfig
 from trainer.export import litert, onnx
+from trainer.weights import WEIGHTS
 
 REFERENCE, EVALUATION = "reference.json", "evaluation.json"
 _CAMERA = "training"
@@ -93,6 +94,7 @@ def draft(
     promise: Promise,
     classes: list[str],
     golden: list[tuple[Frame, Verdict]],
+    weights: bytes,
     lineage: Lineage,
 ) -> Draft:
     """A draft of the models that lie in `folder`; its report and reference are still empty."""
@@ -101,7 +103,7 @@ def draft(
     names = [f"golden/{index:02d}-{verdict}.png" for index, (_, verdict) in enumerate(golden)]
     for name, (frame, _) in zip(names, golden, strict=True):
         files[name] = encode_png(frame)
-    files |= {REFERENCE: b"{}", EVALUATION: b"{}"}
+    files |= {REFERENCE: b"{}", EVALUATION: b"{}", WEIGHTS: weights}
     result = Draft(
         folder,
         Manifest(

@@ -80,6 +80,8 @@ class TrainTable(Table):
     learning_rate: float = Field(default=4e-3, gt=0, lt=1)
     crop: float = Field(default=0.5, ge=0.2, le=1)
     """Side of the crops that locating is trained on, as a share of the image's."""
+    warm_start: bool = True
+    """Go on from the champion's weights, where there is a champion of the same network."""
     threads: int = Field(default=1, ge=0, le=256)
     """Cores to use; 0: all. On small inputs the network gains nothing from a second one."""
 

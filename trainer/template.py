@@ -21,6 +21,7 @@ batch = 16
 width_factor = 0.5    # breadth of the network; 1.0 is four times the work of 0.5
 learning_rate = 0.004
 crop = 0.5            # side of the crops for locating defects, as a share of the image's
+warm_start = true     # go on from the champion's weights, where one is given
 threads = 1           # 0 is all cores, which pays for inputs well above 256 pixels
 
 [augment]             # what the line's light, camera and fixture may do from part to part

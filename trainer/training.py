@@ -16,10 +16,13 @@ from trainer.config import TrainerConfig
 from trainer.data.images import Images
 from trainer.losses import decide_loss, locate_loss
 from trainer.network import InspectionNet
+from trainer.weights import load_weights
 
 LOCATE_SHARE = 0.6
 """Share of the training that looks at crops, where there are masks."""
 _WARM_UP = 0.05
+_WARM_RATE = 0.25
+"""Of the learning rate, where training goes on from earlier weights."""
 _EMA_DECAY = 0.99
 _WEIGHT_DECAY = 1e-4
 _GRADIENT_NORM = 5.0
@@ -85,8 +88,17 @@ def _values(model: nn.Module) -> list[Tensor]:
     return list(model.state_dict().values())
 
 
-def train(images: Images, config: TrainerConfig, clock: Clock, report: Report) -> InspectionNet:
+def train(
+    images: Images,
+    config: TrainerConfig,
+    clock: Clock,
+    report: Report,
+    start: bytes | None = None,
+) -> InspectionNet:
     """The trained network, in evaluation mode.
+
+    `start` are the weights of an earlier bundle (`trainer.weights`); they are gone on from, at a
+    lower learning rate, where they are of the same network.
 
     The same seed gives the same weights where the steps (`train.epochs`), not the budget, end the
     training, on the same machine and the same number of threads. Raises TrainingError where the
@@ -96,17 +108,17 @@ def train(images: Images, config: TrainerConfig, clock: Clock, report: Report) -
     torch.manual_seed(settings.seed)
     torch.set_num_threads(settings.threads or os.cpu_count() or 1)
     model = InspectionNet(config.input.channels, settings.width_factor)
+    warm = start is not None and load_weights(model, start)
+    peak = settings.learning_rate * (_WARM_RATE if warm else 1.0)
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = Average(model)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), settings.learning_rate, weight_decay=_WEIGHT_DECAY
-    )
+    optimizer = torch.optim.AdamW(model.parameters(), peak, weight_decay=_WEIGHT_DECAY)
     batches = Batches(images, config.augment, settings.batch, settings.seed)
     steps = max(1, settings.epochs * len(images) // settings.batch)
     budget = Budget(settings.time_budget, steps, clock.monotonic())
     step, share = 0, 0.0
     while share < 1:
-        _set_rate(optimizer, settings.learning_rate, share)
+        _set_rate(optimizer, peak, share)
         loss = _step(model, optimizer, _next(batches, share, settings.crop), share)
         average.update(model)
         step += 1

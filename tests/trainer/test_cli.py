@@ -43,9 +43,8 @@ def test_train_writes_the_bundle_and_compares_it_with_the_champion(
     ))  # fmt: skip
     assert made["size_bytes"] == out.stat().st_size
     assert made["dataset"] == world.version.digest()
-    # The same data, configuration and seed: the same model once more.
-    assert made["evaluation"]["image_auroc"] == world.built.evaluation["image_auroc"]
-    assert made["comparison"]["outcome"] == "not_worse"
+    # It went on from the champion's weights, on the same data.
+    assert made["comparison"]["outcome"] in ("better", "not_worse")
     manifest, _ = read(out.read_bytes())
     assert manifest.lineage.parent == world.built.digest
 

@@ -8,6 +8,7 @@ import torch
 
 from fleet_contract.clock import ManualClock
 from fleet_contract.dataset import DatasetVersion
+from fleet_contract.errors import BundleError
 from tests.trainer.conftest import CONFIG
 from trainer.augment import Batches
 from trainer.calibrate import calibrate, logits
@@ -18,6 +19,7 @@ from trainer.losses import locate_loss
 from trainer.measures import auroc
 from trainer.network import STRIDE, InspectionNet
 from trainer.training import Budget, Progress, TrainingError, train
+from trainer.weights import load_weights, pack_weights
 
 
 def short(epochs: int, **changes: object) -> TrainerConfig:
@@ -42,6 +44,27 @@ def test_the_same_seed_and_steps_give_the_same_weights(images: Images) -> None:
     made = [train(images, short(1, seed=s), ManualClock(), lambda _p: False) for s in (3, 3, 4)]
     assert torch.equal(weights(made[0]), weights(made[1]))
     assert not torch.equal(weights(made[0]), weights(made[2]))
+
+
+def test_training_goes_on_from_earlier_weights(images: Images) -> None:
+    first = train(images, short(20), ManualClock(), lambda _p: False)
+    cold = train(images, short(1, seed=9), ManualClock(), lambda _p: False)
+    warm = train(images, short(1, seed=9), ManualClock(), lambda _p: False, pack_weights(first))
+    found = [auroc(logits(model, images.pixels), images.defective) or 0.0 for model in (cold, warm)]
+    assert found[1] > max(0.9, found[0])
+
+
+def test_weights_of_another_network_are_left_alone() -> None:
+    model, other = InspectionNet(3, 0.25), InspectionNet(1, 0.25)
+    before = weights(model).clone()
+    assert not load_weights(model, pack_weights(other))
+    assert torch.equal(weights(model), before)
+    assert load_weights(model, pack_weights(InspectionNet(3, 0.25)))
+
+
+def test_bytes_that_are_no_weights_are_refused() -> None:
+    with pytest.raises(BundleError, match="cannot be read"):
+        load_weights(InspectionNet(3, 0.25), b"PK no weights")
 
 
 def test_training_ends_with_its_budget(images: Images) -> None:
