@@ -14,8 +14,10 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from subprocess import PIPE
 from typing import TYPE_CHECKING
 
 from fleet_contract.board import Board
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from fleet_contract.inference.model import BundleModel
 
 _RUNS = 5
+_POLL_S = 0.2
 _PR_SET_PDEATHSIG = 1
 
 
@@ -38,19 +41,36 @@ class TrialResult:
 
 
 def run_trial(
-    folder: Path, board: Board, *, time_limit_s: float, max_latency_s: float
-) -> TrialResult:
-    """Runs the golden samples of the bundle in `folder` in a child. Never raises for the bundle's faults."""
-    command = [sys.executable, "-m", "edge_agent.update.trial", str(folder)]
+    folder: Path,
+    board: Board,
+    *,
+    time_limit_s: float,
+    max_latency_s: float,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> TrialResult | None:
+    """Runs the golden samples of the bundle in `folder` in a child; None where it was cancelled.
+
+    Never raises for the bundle's faults.
+    """
     limits = {"max_latency_ms": max_latency_s * 1e3, "time_limit_s": time_limit_s}
     text = json.dumps({"board": board.model_dump(mode="json"), **limits})
-    try:
-        done = subprocess.run(
-            command, input=text.encode(), capture_output=True, timeout=time_limit_s, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return TrialResult("crash", f"the self-test did not end within {time_limit_s:g} s")
-    return _read(done.returncode, done.stdout, done.stderr)
+    orders: bytes | None = text.encode()
+    deadline = time.monotonic() + time_limit_s
+    command = [sys.executable, "-m", "edge_agent.update.trial", str(folder)]
+    with subprocess.Popen(command, stdin=PIPE, stdout=PIPE, stderr=PIPE) as child:
+        while True:
+            try:
+                stdout, stderr = child.communicate(orders, timeout=_POLL_S)
+                return _read(child.returncode, stdout, stderr)
+            except subprocess.TimeoutExpired:
+                orders = None  # they are on their way
+                late, unwanted = time.monotonic() > deadline, cancelled()
+            if late or unwanted:
+                child.kill()
+            if unwanted:
+                return None
+            if late:
+                return TrialResult("crash", f"the self-test did not end within {time_limit_s:g} s")
 
 
 def _read(code: int, stdout: bytes, stderr: bytes) -> TrialResult:

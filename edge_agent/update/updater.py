@@ -297,8 +297,9 @@ class Updater:
         result = run_trial(
             self._store.folder(target.digest), self._board,
             time_limit_s=self.config.trial.time_limit, max_latency_s=limit,
+            cancelled=self._cancelled,
         )  # fmt: skip
-        if self._stop.is_set():
+        if result is None:
             raise Cancelled
         update = self._durable.update(self._name)
         if result.failure and update is not None:

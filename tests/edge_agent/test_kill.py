@@ -101,6 +101,23 @@ def test_a_bundle_with_which_the_agent_keeps_dying_is_rolled_back_at_start(scene
     scene.every_part_once()
 
 
+def test_a_candidate_with_which_the_agent_keeps_dying_is_dropped(scene: Scene) -> None:
+    station = scene.station()
+    station.start()
+    first = committed(scene)
+    second = scene.release(gain=8.0)
+    scene.server.assign(scene.device, second, rollout="r2", slot="shadow")
+    scene.reaches(second, "shadow")
+    for _ in range(2):
+        scene.judges(first)
+        station.kill()
+        station.start()
+    scene.reaches(second, "failed")
+    scene.judges(first)
+    eventually(lambda: scene.line().candidate is None, 10, "the device says so")
+    scene.every_part_once()
+
+
 def test_clean_restarts_are_no_deaths(scene: Scene) -> None:
     station = scene.station(probation=5_000)
     station.start()

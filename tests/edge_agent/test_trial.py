@@ -20,7 +20,13 @@ def board(memory: str = "900MB") -> Board:
 def trial(folder: Path, spec: TinySpec, *, time_limit_s: float = 30, **limits: str) -> TrialResult:
     digest, data = tiny_bundle(spec)
     archive.unpack(data, folder / digest)
-    return run_trial(folder / digest, board(**limits), time_limit_s=time_limit_s, max_latency_s=5.0)
+    return run(folder / digest, board(**limits), time_limit_s)
+
+
+def run(folder: Path, board: Board, time_limit_s: float = 30) -> TrialResult:
+    result = run_trial(folder, board, time_limit_s=time_limit_s, max_latency_s=5.0)
+    assert result is not None
+    return result
 
 
 def test_a_good_bundle_passes_and_is_measured(tmp_path: Path) -> None:
@@ -62,7 +68,7 @@ def test_a_file_that_was_changed_after_unpacking_is_refused(tmp_path: Path) -> N
     digest, data = tiny_bundle(TinySpec())
     archive.unpack(data, tmp_path / digest)
     (tmp_path / digest / "evaluation.json").write_bytes(b"[]")
-    result = run_trial(tmp_path / digest, board(), time_limit_s=30, max_latency_s=5.0)
+    result = run(tmp_path / digest, board())
     assert result.failure == "bundle"
 
 
@@ -70,6 +76,15 @@ def test_a_bundle_without_the_boards_model_is_refused(tmp_path: Path) -> None:
     digest, data = tiny_bundle(TinySpec())
     archive.unpack(data, tmp_path / digest)
     other = board().model_copy(update={"precision": Precision.INT8})
-    result = run_trial(tmp_path / digest, other, time_limit_s=30, max_latency_s=5.0)
+    result = run(tmp_path / digest, other)
     assert result.failure == "bundle"
     assert "onnx/int8" in result.reason
+
+
+def test_a_self_test_that_nobody_wants_any_more_ends_at_once(tmp_path: Path) -> None:
+    digest, data = tiny_bundle(TinySpec())
+    archive.unpack(data, tmp_path / digest)
+    result = run_trial(
+        tmp_path / digest, board(), time_limit_s=30, max_latency_s=5.0, cancelled=lambda: True
+    )
+    assert result is None

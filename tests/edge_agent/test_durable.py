@@ -1,0 +1,191 @@
+"""Slots and update state: what each step leaves behind, and how the way back is kept open."""
+
+from pathlib import Path
+
+import pytest
+
+from edge_agent.db import Database
+from edge_agent.spool import Spool, Stamp
+from edge_agent.update.durable import Durable, Target
+from edge_agent.update.machine import Event
+from fleet_contract.clock import ManualClock
+from fleet_contract.errors import StateError
+from fleet_contract.messages import EventBody, Stream, UpdateStep
+from fleet_contract.names import Slot, UpdateState
+from fleet_contract.trust.custom import Assignment, Encoding, ImageCustom
+
+LINE = "watch-case"
+
+
+def target(letter: str, *, slot: str = "active", attempt: int = 1, epoch: int = 1) -> Target:
+    encoding = Encoding(
+        kind="zstd", digest="0" * 64, length=1, block_size=1024, hashes_digest="1" * 64
+    )
+    return Target(
+        line=LINE, digest=letter * 64, length=1, sha256=letter * 64,
+        assignment=Assignment.model_validate(
+            {"line": LINE, "slot": slot, "rollout": "r", "attempt": attempt}
+        ),
+        image=ImageCustom(line=LINE, epoch=epoch, hardware=["*"], encodings=[encoding]),
+    )  # fmt: skip
+
+
+class Bench:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.open()
+
+    def open(self) -> None:
+        """As after a kill: nothing but the file."""
+        db = Database(self.path)
+        self.spool = Spool(db, 10**7, lambda: Stamp("boot", 1.0, 2.0, True))
+        self.durable = Durable(db, self.spool, ManualClock())
+
+    def go(self, wanted: Target, *events: Event) -> None:
+        self.durable.begin(wanted, Event.ASSIGNED)
+        for event in events:
+            self.open()
+            self.durable.advance(wanted, event)
+
+    def slots(self) -> tuple[str, str, str]:
+        """First letters of active, previous and candidate."""
+        rows = [self.durable.slot(LINE, s) for s in (Slot.ACTIVE, Slot.PREVIOUS, Slot.CANDIDATE)]
+        a, b, c = (row.digest[0] if row else "-" for row in rows)
+        return a, b, c
+
+    def state(self) -> UpdateState:
+        update = self.durable.update(LINE)
+        assert update is not None
+        return update.state
+
+
+E = Event
+TO_TRIAL = (E.FETCHED, E.UNPACKED, E.TRIED)
+TO_PROBATION = (*TO_TRIAL, E.PASSED, E.EXCHANGED)
+TO_COMMITTED = (*TO_PROBATION, E.HELD)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path / "agent.db")
+
+
+def test_a_committed_bundle_becomes_the_previous_of_the_next(bench: Bench) -> None:
+    bench.go(target("a", epoch=3), *TO_COMMITTED)
+    assert (bench.slots(), bench.durable.floor(LINE)) == (("a", "-", "-"), 3)
+    bench.go(target("b", epoch=3), *TO_PROBATION)
+    assert bench.slots() == ("b", "a", "-")
+
+
+def test_the_floor_rises_with_the_commit_and_not_before(bench: Bench) -> None:
+    bench.go(target("a", epoch=5), *TO_PROBATION)
+    assert bench.durable.floor(LINE) == 0
+    bench.durable.advance(target("a", epoch=5), E.HELD)
+    assert bench.durable.floor(LINE) == 5
+
+
+def test_probation_that_fails_leaves_the_bundle_from_before(bench: Bench) -> None:
+    bench.go(target("a"), *TO_COMMITTED)
+    bench.go(target("b"), *TO_PROBATION)
+    bench.durable.advance(target("b"), E.REVERTED, failure="probation", reason="faults")
+    assert bench.slots() == ("a", "-", "-")
+    assert bench.durable.outcome(LINE, "b" * 64, 1) == "rolled_back"
+    assert bench.durable.view(target("b")).tried
+    assert not bench.durable.view(target("b", attempt=2)).tried
+
+
+def test_a_first_bundle_that_fails_probation_leaves_the_line_without_one(bench: Bench) -> None:
+    bench.go(target("a"), *TO_PROBATION)
+    bench.durable.advance(target("a"), E.REVERTED)
+    assert bench.slots() == ("-", "-", "-")
+
+
+def test_a_bundle_that_was_not_committed_never_becomes_the_previous_one(bench: Bench) -> None:
+    bench.go(target("a"), *TO_COMMITTED)
+    bench.go(target("b"), *TO_PROBATION)
+    bench.durable.roll_back(LINE, "the server ordered it")
+    bench.go(target("c"), *TO_PROBATION)
+    assert bench.slots() == ("c", "a", "-")
+
+
+def test_a_candidate_lies_in_its_slot_while_it_is_in_shadow(bench: Bench) -> None:
+    bench.go(target("a"), *TO_COMMITTED)
+    shadow = target("b", slot="shadow")
+    bench.go(shadow, *TO_TRIAL, E.SHADOWED)
+    assert bench.slots() == ("a", "-", "b")
+    bench.durable.relabel(target("b", slot="canary"))
+    bench.durable.advance(target("b", slot="canary"), E.PROMOTED)
+    assert bench.slots() == ("a", "-", "-")
+
+
+@pytest.mark.parametrize("event", [E.FAILED, E.SUPERSEDED])
+def test_a_candidate_that_leaves_shadow_is_out_of_its_slot(bench: Bench, event: Event) -> None:
+    bench.go(target("a"), *TO_COMMITTED)
+    bench.go(target("b", slot="shadow"), *TO_TRIAL, E.SHADOWED)
+    bench.durable.advance(target("b", slot="shadow"), event)
+    assert bench.slots() == ("a", "-", "-")
+
+
+def test_a_network_failure_is_not_held_against_the_bundle(bench: Bench) -> None:
+    bench.go(target("a"))
+    bench.durable.advance(target("a"), E.FAILED, failure="network")
+    assert not bench.durable.view(target("a")).tried
+
+
+def test_going_back_to_a_committed_bundle_needs_no_probation(bench: Bench) -> None:
+    bench.go(target("a"), *TO_COMMITTED)
+    bench.go(target("b"), *TO_COMMITTED)
+    assert bench.durable.proven(LINE, "a" * 64)
+    bench.go(target("a"), *TO_TRIAL, E.PASSED, E.RETURNED)
+    assert (bench.slots(), bench.state()) == (("a", "b", "-"), UpdateState.COMMITTED)
+
+
+@pytest.mark.parametrize(
+    "under_way", [(), TO_TRIAL, (*TO_TRIAL, E.SHADOWED), (*TO_TRIAL, E.PASSED)]
+)
+def test_an_operator_may_roll_back_whatever_is_under_way(
+    bench: Bench, under_way: tuple[Event, ...]
+) -> None:
+    bench.go(target("a"), *TO_COMMITTED)
+    bench.go(target("b"), *TO_COMMITTED)
+    bench.go(target("c", slot="shadow"), *under_way)
+    bench.durable.roll_back(LINE, "an operator's order")
+    assert (bench.slots(), bench.state()) == (("a", "-", "-"), UpdateState.SUPERSEDED)
+    assert bench.durable.view(target("b")).tried
+
+
+def test_without_a_previous_bundle_there_is_no_way_back(bench: Bench) -> None:
+    bench.go(target("a"), *TO_COMMITTED)
+    with pytest.raises(StateError, match="no previous bundle"):
+        bench.durable.roll_back(LINE, "an operator's order")
+    assert bench.slots() == ("a", "-", "-")
+
+
+def test_a_step_of_an_update_that_is_gone_is_refused_and_changes_nothing(bench: Bench) -> None:
+    bench.go(target("a"))
+    bench.durable.advance(target("a"), E.SUPERSEDED)
+    bench.go(target("b"))
+    with pytest.raises(StateError, match="another one"):
+        bench.durable.advance(target("a"), E.FETCHED)
+    with pytest.raises(StateError, match="cannot be"):
+        bench.durable.advance(target("b"), E.HELD)
+    assert bench.state() is UpdateState.FETCHING
+
+
+def test_each_step_is_told_in_the_same_transaction(bench: Bench) -> None:
+    bench.go(target("a"), *TO_COMMITTED)
+    entries = bench.spool.pending(Stream.EVENTS, 0, 100, 10**6)
+    bodies = [EventBody.model_validate(entry.record.body) for entry in entries]
+    states = [UpdateStep.model_validate(body.data).state for body in bodies]
+    assert states == [
+        "fetching", "verified", "staged", "self_test", "activating", "probation", "committed",
+    ]  # fmt: skip
+
+
+def test_deaths_are_counted_in_one_state_and_forgotten_by_the_next(bench: Bench) -> None:
+    bench.go(target("a"), *TO_PROBATION)
+    assert [bench.durable.count_death(target("a")) for _ in range(2)] == [1, 2]
+    bench.durable.advance(target("a"), E.HELD)
+    update = bench.durable.update(LINE)
+    assert update is not None
+    assert update.deaths == 0
