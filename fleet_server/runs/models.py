@@ -22,6 +22,7 @@ class TrainingRun(SQLModel, table=True):
     created_at: float
     attempts: int = 0
     worker: str | None = None
+    """Who has it, or who ended it."""
     lease_until: float | None = None
     cancel_requested: bool = False
     progress: float = 0.0

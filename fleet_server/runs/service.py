@@ -186,7 +186,7 @@ def retry(session: Session, now: float, by: str, run_id: str) -> TrainingRun:
     if run.state not in ("failed", "cancelled"):
         raise StateError(f"run {run_id} is {run.state}", expected="a failed or cancelled one")
     run.state, run.attempts, run.error, run.finished_at = "queued", 0, "", None
-    run.cancel_requested, run.progress, run.message = False, 0.0, ""
+    run.cancel_requested, run.progress, run.message, run.worker = False, 0.0, "", None
     session.add(run)
     record(session, now, by, "run.retry", run.id)
     session.flush()
@@ -200,7 +200,7 @@ def logs(session: Session, run_id: str, after: int = 0, limit: int = 1000) -> li
 
 
 def _end(session: Session, run: TrainingRun, now: float, state: str) -> None:
-    run.state, run.finished_at, run.lease_until, run.worker = state, now, None, None
+    run.state, run.finished_at, run.lease_until = state, now, None
     session.add(run)
 
 
