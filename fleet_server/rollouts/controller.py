@@ -5,10 +5,11 @@ published again at any later tick where they differ. Killed anywhere, the next s
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from sqlmodel import Session, col, select
 
+from fleet_contract.errors import StateError
 from fleet_contract.messages import Desired, DeviceState, LineState, UpdateStep
 from fleet_contract.trust.custom import Assignment
 from fleet_server.labels.service import reviewed_disagreements
@@ -57,9 +58,7 @@ class Controller:
     def start(self) -> None:
         """Finishes what a crash interrupted, and tells every device to look."""
         self._publish_due()
-        for device in self._registered():
-            if self._trust.director.version(device):
-                self._announce(device)
+        self._for_each(self._registered(), self._announce)
 
     def tick(self) -> None:
         """One round."""
@@ -200,11 +199,14 @@ class Controller:
         with self._services.database.read() as session:
             wanted = service.wanted(session)
         director = self._trust.director
-        for device, rows in wanted.items():
-            entries = tuple(_assigned(row) for row in rows)
+
+        def publish(device: str) -> None:
+            entries = tuple(_assigned(row) for row in wanted[device])
             if entries != director.assigned(device):
                 director.assign(device, entries)
                 self._announce(device)
+
+        self._for_each(wanted, publish)
 
     def _announce(self, device: str) -> None:
         hint = Desired(director_version=self._trust.director.version(device))
@@ -215,9 +217,21 @@ class Controller:
             return
         self._renewed = now
         self._trust.image.renew()
-        for device in self._registered():
+
+        def renew(device: str) -> None:
             if self._trust.director.renew(device):
                 self._announce(device)
+
+        self._for_each(self._registered(), renew)
+
+    def _for_each(self, devices: Iterable[str], act: Callable[[str], None]) -> None:
+        """One device's damaged repository must not hold up the others'."""
+        for device in devices:
+            try:
+                act(device)
+            except StateError:
+                self._services.failures["director"] += 1
+                log.exception("metadata of %s", device)
 
     def _tell(self, rollout: Rollout) -> None:
         self._services.bus.publish("rollouts", {"rollout": rollout.id})

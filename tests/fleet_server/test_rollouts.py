@@ -371,6 +371,22 @@ def test_devices_are_told_to_look_when_their_list_changes(
     assert {json.loads(payload)["director_version"] for _, payload in told} == {1}
 
 
+def test_one_devices_damaged_metadata_do_not_hold_up_the_others(
+    fleet: Fleet, pair: tuple[str, str]
+) -> None:
+    number = in_shadow(fleet, pair)
+    damaged = fleet.deploy.folder / "trust" / "director" / "a" / "timestamp.json"
+    damaged.write_bytes(b"")
+    fleet.deploy.reopen()
+    again = Fleet(fleet.deploy)
+    again.controller.start()
+    with fleet.deploy.services.database.write() as session:
+        service.abort(session, fleet.deploy.clock.time(), "anna", number)
+    again.tick()
+    assert again.assigned("b") == (pair[0], "active", 1)
+    assert fleet.deploy.services.failures["director"] > 0
+
+
 def test_killed_between_the_database_and_the_director_the_next_start_publishes(
     fleet: Fleet, pair: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
