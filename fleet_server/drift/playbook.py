@@ -183,7 +183,7 @@ def close(
     if incident.state == "closed":
         raise StateError(f"incident {incident_id} is closed already")
     incident.state, incident.closed_at, incident.closed_by = "closed", now, by
-    incident.note, incident.false_alarm = note[:500], false_alarm
+    incident.note, incident.false_alarm = note[:500] or incident.note, false_alarm
     session.add(incident)
     if false_alarm:
         device = find_device(session, incident.device)
