@@ -114,7 +114,7 @@ class Agent:
             clock=self._clock,
             build_time_s=BUILD_TIME_S,
             fetch=self._link.metadata,
-            epoch_floor=self._durable.floor,
+            epoch_floor=self._durable.memory.floor,
         )
         self._lookout = Lookout(
             self._line, trust, self._durable, self._updater.desire, self._on_changed,

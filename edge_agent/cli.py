@@ -108,7 +108,7 @@ def rollback(
     durable = _records(station)
     from fleet_contract.names import Slot
 
-    previous = durable.slot(line, Slot.PREVIOUS)
+    previous = durable.slots.get(line, Slot.PREVIOUS)
     if previous is None:
         raise StateError(
             f"line {line} has no previous bundle",
@@ -142,7 +142,7 @@ def _facts(station: StationConfig) -> dict[str, str | int | None]:
 
     durable, line = _records(station), station.line.name
     update = durable.update(line)
-    slots = {slot: durable.slot(line, slot) for slot in Slot}
+    slots = {slot: durable.slots.get(line, slot) for slot in Slot}
     records, size = durable.waiting()
     return {
         "device": station.device,
@@ -153,7 +153,7 @@ def _facts(station: StationConfig) -> dict[str, str | int | None]:
         "update_digest": update.target.digest if update else None,
         "update_failure": update.failure if update else None,
         "update_reason": update.reason if update else None,
-        "epoch_floor": durable.floor(line),
+        "epoch_floor": durable.memory.floor(line),
         "spool_records": records,
         "spool_bytes": size,
         "last_part": durable.last_part(station.source.camera),

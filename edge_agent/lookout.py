@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from edge_agent.link_rules import Backoff
-from edge_agent.update.durable import Durable, Target
+from edge_agent.update.durable import Durable
+from edge_agent.update.target import Target
 from fleet_contract.errors import LoupeError, TransferError
 from fleet_contract.trust.client import Agreed, AssignmentError
 

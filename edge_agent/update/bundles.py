@@ -88,13 +88,14 @@ class BundleStore:
         with disk_errors("the unpacked bundle"), _removed_on_error(partial):
             archive.unpack(data, folder)
 
-    def clean(self, needed: set[str]) -> None:
-        """Removes every bundle that no slot and no update needs, and what is left of old transfers."""
+    def clean(self, needed: set[str], arriving: set[str]) -> None:
+        """Removes bundles that no slot and no update needs, and files that are not `arriving`."""
         for path in self._bundles.iterdir():
             if path.name not in needed:
                 shutil.rmtree(path, ignore_errors=True)
         for path in self.incoming.iterdir():
-            path.unlink(missing_ok=True)
+            if path.name.split(".")[0] not in arriving:
+                path.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -4,82 +4,25 @@ What the transaction leaves behind is what the next start finds; there is no sta
 """
 
 import logging
-from dataclasses import dataclass
-from typing import Self
-
-from pydantic import BaseModel, ConfigDict
 
 from edge_agent.db import Database
 from edge_agent.spool import Spool, Value
-from edge_agent.update.machine import BEFORE_EXCHANGE, Event, next_state
-from edge_agent.update.plan import Order, View
+from edge_agent.update.machine import BEFORE_EXCHANGE, TERMINAL, Event, next_state
+from edge_agent.update.memory import Memory
+from edge_agent.update.plan import View
+from edge_agent.update.slots import Slots
+from edge_agent.update.target import Target, Update
 from fleet_contract.clock import Clock
 from fleet_contract.errors import StateError
 from fleet_contract.messages import (
     EventBody,
     LineState,
-    SlotState,
     Stream,
-    UpdateReport,
     UpdateStep,
 )
 from fleet_contract.names import Slot, UpdateState
-from fleet_contract.trust.client import Agreed
-from fleet_contract.trust.custom import Assignment, ImageCustom
 
 log = logging.getLogger(__name__)
-
-
-class Target(BaseModel):
-    """What both repositories agreed on, kept with the update so that it survives a restart."""
-
-    model_config = ConfigDict(frozen=True)
-
-    line: str
-    digest: str
-    length: int
-    sha256: str
-    assignment: Assignment
-    image: ImageCustom
-
-    @classmethod
-    def of(cls, agreed: Agreed) -> Self:
-        """The same, as a value that can be stored."""
-        return cls(
-            line=agreed.line,
-            digest=agreed.digest,
-            length=agreed.length,
-            sha256=agreed.sha256,
-            assignment=agreed.assignment,
-            image=agreed.image,
-        )
-
-    @property
-    def order(self) -> Order:
-        """What the plan needs of it."""
-        a = self.assignment
-        return Order(self.digest, a.attempt, a.slot, a.rollout)
-
-
-@dataclass(frozen=True, slots=True)
-class Update:
-    """The update under way on a line, or the last one."""
-
-    target: Target
-    state: UpdateState
-    failure: str
-    reason: str
-    deaths: int
-
-
-@dataclass(frozen=True, slots=True)
-class SlotRow:
-    """What lies in a slot."""
-
-    digest: str
-    attempt: int
-    since_s: float
-    committed: bool
 
 
 class Durable:
@@ -87,6 +30,7 @@ class Durable:
 
     def __init__(self, db: Database, spool: Spool, clock: Clock) -> None:
         self._db, self._spool, self._clock = db, spool, clock
+        self.slots, self.memory = Slots(db, clock), Memory(db)
 
     def update(self, line: str) -> Update | None:
         """The update under way, or the last one."""
@@ -100,39 +44,11 @@ class Durable:
             Target.model_validate_json(target), UpdateState(state), failure, reason, deaths
         )
 
-    def slot(self, line: str, slot: Slot) -> SlotRow | None:
-        """What lies in a slot."""
-        rows = self._db.rows(
-            "SELECT digest, attempt, since_s, committed FROM slots WHERE line = ? AND slot = ?",
-            line, slot,
-        )  # fmt: skip
-        return SlotRow(rows[0][0], rows[0][1], rows[0][2], bool(rows[0][3])) if rows else None
-
-    def floor(self, line: str) -> int:
-        """The lowest epoch that may run; raised when a bundle is committed."""
-        rows = self._db.rows("SELECT epoch FROM floors WHERE line = ?", line)
-        return int(rows[0][0]) if rows else 0
-
-    def outcome(self, line: str, digest: str, attempt: int) -> str:
-        """How that attempt ended here: failed, rolled_back, committed, or '' ."""
-        rows = self._db.rows(
-            "SELECT outcome FROM outcomes WHERE line = ? AND digest = ? AND attempt = ?",
-            line, digest, attempt,
-        )  # fmt: skip
-        return str(rows[0][0]) if rows else ""
-
-    def proven(self, line: str, digest: str) -> bool:
-        """Whether the bundle was committed on this device before."""
-        return bool(self._db.rows(
-            "SELECT 1 FROM outcomes WHERE line = ? AND digest = ? AND outcome = 'committed'",
-            line, digest,
-        ))  # fmt: skip
-
     def view(self, target: Target) -> View:
         """The line as the plan for `target` sees it."""
-        update, active = self.update(target.line), self.slot(target.line, Slot.ACTIVE)
-        previous = self.slot(target.line, Slot.PREVIOUS)
-        tried = self.outcome(target.line, target.digest, target.assignment.attempt)
+        update, active = self.update(target.line), self.slots.get(target.line, Slot.ACTIVE)
+        previous = self.slots.get(target.line, Slot.PREVIOUS)
+        tried = self.memory.outcome(target.line, target.digest, target.assignment.attempt)
         return View(
             active=active.digest if active else None,
             previous=previous.digest if previous else None,
@@ -148,7 +64,7 @@ class Durable:
             state = next_state(last.state if last else UpdateState.IDLE, event)
             update = Update(target, state, "", "", 0)
             if event is Event.SETTLED:
-                self._settle(target)
+                self.slots.settle(target)
             self._store(update)
             self._tell(update, {})
         return update
@@ -186,9 +102,9 @@ class Durable:
 
         Raises StateError where there is none to go back to.
         """
-        with self._db.transaction() as db:
-            active, update = self.slot(line, Slot.ACTIVE), self.update(line)
-            if active is None or self.slot(line, Slot.PREVIOUS) is None:
+        with self._db.transaction():
+            active, update = self.slots.get(line, Slot.ACTIVE), self.update(line)
+            if active is None or self.slots.get(line, Slot.PREVIOUS) is None:
                 raise StateError(
                     f"line {line} has no previous bundle",
                     remedy="A bundle becomes the previous one when the next is activated.",
@@ -198,11 +114,8 @@ class Durable:
             elif update is not None and update.target.digest == active.digest:
                 self.advance(update.target, Event.REVERTED, reason=reason)
                 return
-            self._revert(line)
-            db.execute(
-                "INSERT OR REPLACE INTO outcomes VALUES (?, ?, ?, 'rolled_back')",
-                (line, active.digest, active.attempt),
-            )
+            self.slots.revert(line)
+            self.memory.remember(line, active.digest, active.attempt, "rolled_back")
 
     def count_death(self, target: Target) -> int:
         """The agent ended uncleanly with this update in its present state; how often so far."""
@@ -220,82 +133,20 @@ class Durable:
     def _effect(self, target: Target, state: UpdateState, event: Event, failure: str) -> None:
         line = target.line
         if state is UpdateState.SHADOW:
-            self._clear(line, Slot.CANDIDATE)
+            self.slots.clear(line, Slot.CANDIDATE)
         if event is Event.SHADOWED:
-            self._fill(line, Slot.CANDIDATE, target, committed=False)
+            self.slots.fill(line, Slot.CANDIDATE, target, committed=False)
         if event in (Event.EXCHANGED, Event.RETURNED):
-            self._make_active(target, committed=event is Event.RETURNED)
+            self.slots.make_active(target, committed=event is Event.RETURNED)
         if event is Event.HELD:
-            self._fill(line, Slot.ACTIVE, target, committed=True)
-            self._raise_floor(line, target.image.epoch)
-            self._remember(target, "committed")
+            self.slots.fill(line, Slot.ACTIVE, target, committed=True)
+            self.memory.raise_floor(line, target.image.epoch)
+            self.memory.remember(line, target.digest, target.assignment.attempt, "committed")
         if event is Event.REVERTED:
-            self._revert(line)
-            self._remember(target, "rolled_back")
+            self.slots.revert(line)
+            self.memory.remember(line, target.digest, target.assignment.attempt, "rolled_back")
         if event is Event.FAILED and failure != "network":
-            self._remember(target, "failed")
-
-    def _settle(self, target: Target) -> None:
-        active = self.slot(target.line, Slot.ACTIVE)
-        if active is None or active.digest != target.digest:
-            raise StateError(f"{target.digest[:12]} is not active on {target.line}")
-        with self._db.transaction() as db:
-            db.execute(
-                "UPDATE slots SET attempt = ? WHERE line = ? AND slot = ?",
-                (target.assignment.attempt, target.line, Slot.ACTIVE),
-            )
-
-    def _make_active(self, target: Target, *, committed: bool) -> None:
-        active = self.slot(target.line, Slot.ACTIVE)
-        if active is not None and active.committed:
-            self._move_active_to_previous(target.line)
-        previous = self.slot(target.line, Slot.PREVIOUS)
-        if previous is not None and previous.digest == target.digest:
-            self._clear(target.line, Slot.PREVIOUS)
-        self._fill(target.line, Slot.ACTIVE, target, committed=committed)
-
-    def _move_active_to_previous(self, line: str) -> None:
-        self._clear(line, Slot.PREVIOUS)
-        with self._db.transaction() as db:
-            db.execute(
-                "UPDATE slots SET slot = ? WHERE line = ? AND slot = ?",
-                (Slot.PREVIOUS, line, Slot.ACTIVE),
-            )
-
-    def _revert(self, line: str) -> None:
-        self._clear(line, Slot.ACTIVE)
-        with self._db.transaction() as db:
-            db.execute(
-                "UPDATE slots SET slot = ?, since_s = ? WHERE line = ? AND slot = ?",
-                (Slot.ACTIVE, self._clock.time(), line, Slot.PREVIOUS),
-            )
-
-    def _fill(self, line: str, slot: Slot, target: Target, *, committed: bool) -> None:
-        self._clear(line, slot)
-        with self._db.transaction() as db:
-            db.execute(
-                "INSERT INTO slots VALUES (?, ?, ?, ?, ?, ?)",
-                (line, slot, target.digest, target.assignment.attempt, self._clock.time(), committed),
-            )  # fmt: skip
-
-    def _clear(self, line: str, slot: Slot) -> None:
-        with self._db.transaction() as db:
-            db.execute("DELETE FROM slots WHERE line = ? AND slot = ?", (line, slot))
-
-    def _raise_floor(self, line: str, epoch: int) -> None:
-        with self._db.transaction() as db:
-            db.execute(
-                "INSERT INTO floors VALUES (?, ?) ON CONFLICT (line)"
-                " DO UPDATE SET epoch = max(epoch, excluded.epoch)",
-                (line, epoch),
-            )
-
-    def _remember(self, target: Target, outcome: str) -> None:
-        with self._db.transaction() as db:
-            db.execute(
-                "INSERT OR REPLACE INTO outcomes VALUES (?, ?, ?, ?)",
-                (target.line, target.digest, target.assignment.attempt, outcome),
-            )
+            self.memory.remember(line, target.digest, target.assignment.attempt, "failed")
 
     def _store(self, update: Update) -> None:
         with self._db.transaction() as db:
@@ -379,39 +230,31 @@ class Durable:
 
     def needed(self) -> set[str]:
         """Digests of all bundles that must stay on the disk."""
-        digests = {str(row[0]) for row in self._db.rows("SELECT digest FROM slots")}
+        digests = self.slots.digests()
         for (line,) in self._db.rows("SELECT line FROM updates"):
             update = self.update(line)
-            if update is not None:
+            if update is not None and update.state not in TERMINAL:
                 digests.add(update.target.digest)
+        return digests
+
+    def arriving(self) -> set[str]:
+        """Digests of what is being fetched: the archive and its wire encodings."""
+        digests: set[str] = set()
+        for (line,) in self._db.rows("SELECT line FROM updates"):
+            update = self.update(line)
+            if update and update.state in (UpdateState.FETCHING, UpdateState.VERIFIED):
+                encodings = update.target.image.encodings
+                digests |= {update.target.digest, *(encoding.digest for encoding in encodings)}
         return digests
 
     def line_state(self, line: str, *, inspecting: bool) -> LineState:
         """What is reported of the line."""
         update = self.update(line)
+        rows = {slot: self.slots.get(line, slot) for slot in Slot}
+        states = {str(slot): row.state() if row else None for slot, row in rows.items()}
         return LineState(
-            active=self._slot_state(line, Slot.ACTIVE),
-            previous=self._slot_state(line, Slot.PREVIOUS),
-            candidate=self._slot_state(line, Slot.CANDIDATE),
-            update=_report(update) if update else None,
-            epoch_floor=self.floor(line),
+            **states,
+            update=update.report() if update else None,
+            epoch_floor=self.memory.floor(line),
             inspecting=inspecting,
         )
-
-    def _slot_state(self, line: str, slot: Slot) -> SlotState | None:
-        row = self.slot(line, slot)
-        if row is None:
-            return None
-        return SlotState(digest=row.digest, attempt=row.attempt, since_s=row.since_s)
-
-
-def _report(update: Update) -> UpdateReport:
-    a = update.target.assignment
-    return UpdateReport(
-        state=update.state,
-        digest=update.target.digest,
-        rollout=a.rollout,
-        attempt=a.attempt,
-        failure=update.failure,
-        reason=update.reason,
-    )

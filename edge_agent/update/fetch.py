@@ -8,7 +8,7 @@ from typing import Protocol
 
 from edge_agent.update.assembly import Assembly
 from edge_agent.update.bundles import BundleStore, disk_errors
-from edge_agent.update.durable import Target
+from edge_agent.update.target import Target
 from fleet_contract import blocks
 from fleet_contract.archive import write_durable
 from fleet_contract.blocks import BlockHashes

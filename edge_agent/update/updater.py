@@ -13,11 +13,12 @@ from typing import Protocol
 from edge_agent.config import StationConfig
 from edge_agent.loaded import Loaded, load_bundle
 from edge_agent.update.bundles import BundleStore, DiskFullError
-from edge_agent.update.durable import Durable, Target, Update
+from edge_agent.update.durable import Durable
 from edge_agent.update.fetch import Cancelled, Fetcher
 from edge_agent.update.machine import Event
 from edge_agent.update.plan import Step, plan
 from edge_agent.update.probation import Outcome, Probation
+from edge_agent.update.target import Target, Update
 from edge_agent.update.trial import run_trial
 from fleet_contract.board import Board
 from fleet_contract.errors import BundleError, LoupeError, ModelError, StateError, TransferError
@@ -131,7 +132,7 @@ class Updater:
         if update is not None and unclean:
             self._count_death(update)
         self._active = self._load_active()
-        self._store.clean(self._durable.needed())
+        self._store.clean(self._durable.needed(), self._durable.arriving())
         return self._active
 
     def resume(self) -> None:
@@ -160,7 +161,7 @@ class Updater:
 
     def _load_active(self) -> Loaded | None:
         """The active bundle, or the one before where it does not load any more."""
-        while (row := self._durable.slot(self._name, Slot.ACTIVE)) is not None:
+        while (row := self._durable.slots.get(self._name, Slot.ACTIVE)) is not None:
             try:
                 return self._load(row.digest)
             except (BundleError, ModelError) as error:
@@ -169,13 +170,13 @@ class Updater:
                     "fault", f"the active bundle does not load: {error}", severity="error",
                     line=self._name, digest=row.digest,
                 )  # fmt: skip
-                if self._durable.slot(self._name, Slot.PREVIOUS) is None:
+                if self._durable.slots.get(self._name, Slot.PREVIOUS) is None:
                     return None
                 self._durable.roll_back(self._name, f"does not load: {error}"[:500])
         return None
 
     def _load_slot(self, slot: Slot) -> Loaded | None:
-        row = self._durable.slot(self._name, slot)
+        row = self._durable.slots.get(self._name, slot)
         try:
             return self._load(row.digest) if row else None
         except (BundleError, ModelError) as error:
@@ -241,7 +242,7 @@ class Updater:
         if update.state is UpdateState.SHADOW:
             self._line.shadow(None)
         self._durable.advance(update.target, event, failure=failure, reason=reason, numbers=numbers)
-        self._store.clean(self._durable.needed())
+        self._store.clean(self._durable.needed(), self._durable.arriving())
         self._changed()
 
     # The steps of the table.
@@ -287,7 +288,7 @@ class Updater:
     def _unpack(self, target: Target) -> None:
         self._store.unpack(target.digest)
         self._durable.advance(target, Event.UNPACKED)
-        self._store.clean(self._durable.needed())
+        self._store.clean(self._durable.needed(), self._durable.arriving())
 
     def _try(self, target: Target) -> None:
         self._durable.advance(target, Event.TRIED)
@@ -321,7 +322,7 @@ class Updater:
     def _activate(self, target: Target) -> None:
         new, old = self._load(target.digest), self._active
         self._line.shadow(None)
-        if self._durable.proven(self._name, target.digest):
+        if self._durable.memory.proven(self._name, target.digest):
             event, watch = Event.RETURNED, None
         else:
             event, watch = Event.EXCHANGED, _Watch(self, target, new, old)

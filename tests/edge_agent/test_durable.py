@@ -6,8 +6,9 @@ import pytest
 
 from edge_agent.db import Database
 from edge_agent.spool import Spool, Stamp
-from edge_agent.update.durable import Durable, Target
+from edge_agent.update.durable import Durable
 from edge_agent.update.machine import Event
+from edge_agent.update.target import Target
 from fleet_contract.clock import ManualClock
 from fleet_contract.errors import StateError
 from fleet_contract.messages import EventBody, Stream, UpdateStep
@@ -49,7 +50,9 @@ class Bench:
 
     def slots(self) -> tuple[str, str, str]:
         """First letters of active, previous and candidate."""
-        rows = [self.durable.slot(LINE, s) for s in (Slot.ACTIVE, Slot.PREVIOUS, Slot.CANDIDATE)]
+        rows = [
+            self.durable.slots.get(LINE, s) for s in (Slot.ACTIVE, Slot.PREVIOUS, Slot.CANDIDATE)
+        ]
         a, b, c = (row.digest[0] if row else "-" for row in rows)
         return a, b, c
 
@@ -72,16 +75,16 @@ def bench(tmp_path: Path) -> Bench:
 
 def test_a_committed_bundle_becomes_the_previous_of_the_next(bench: Bench) -> None:
     bench.go(target("a", epoch=3), *TO_COMMITTED)
-    assert (bench.slots(), bench.durable.floor(LINE)) == (("a", "-", "-"), 3)
+    assert (bench.slots(), bench.durable.memory.floor(LINE)) == (("a", "-", "-"), 3)
     bench.go(target("b", epoch=3), *TO_PROBATION)
     assert bench.slots() == ("b", "a", "-")
 
 
 def test_the_floor_rises_with_the_commit_and_not_before(bench: Bench) -> None:
     bench.go(target("a", epoch=5), *TO_PROBATION)
-    assert bench.durable.floor(LINE) == 0
+    assert bench.durable.memory.floor(LINE) == 0
     bench.durable.advance(target("a", epoch=5), E.HELD)
-    assert bench.durable.floor(LINE) == 5
+    assert bench.durable.memory.floor(LINE) == 5
 
 
 def test_probation_that_fails_leaves_the_bundle_from_before(bench: Bench) -> None:
@@ -89,7 +92,7 @@ def test_probation_that_fails_leaves_the_bundle_from_before(bench: Bench) -> Non
     bench.go(target("b"), *TO_PROBATION)
     bench.durable.advance(target("b"), E.REVERTED, failure="probation", reason="faults")
     assert bench.slots() == ("a", "-", "-")
-    assert bench.durable.outcome(LINE, "b" * 64, 1) == "rolled_back"
+    assert bench.durable.memory.outcome(LINE, "b" * 64, 1) == "rolled_back"
     assert bench.durable.view(target("b")).tried
     assert not bench.durable.view(target("b", attempt=2)).tried
 
@@ -135,7 +138,7 @@ def test_a_network_failure_is_not_held_against_the_bundle(bench: Bench) -> None:
 def test_going_back_to_a_committed_bundle_needs_no_probation(bench: Bench) -> None:
     bench.go(target("a"), *TO_COMMITTED)
     bench.go(target("b"), *TO_COMMITTED)
-    assert bench.durable.proven(LINE, "a" * 64)
+    assert bench.durable.memory.proven(LINE, "a" * 64)
     bench.go(target("a"), *TO_TRIAL, E.PASSED, E.RETURNED)
     assert (bench.slots(), bench.state()) == (("a", "b", "-"), UpdateState.COMMITTED)
 
@@ -189,3 +192,14 @@ def test_deaths_are_counted_in_one_state_and_forgotten_by_the_next(bench: Bench)
     update = bench.durable.update(LINE)
     assert update is not None
     assert update.deaths == 0
+
+
+def test_what_is_being_fetched_stays_over_a_restart_and_goes_with_its_update(bench: Bench) -> None:
+    bench.go(target("a"))
+    assert bench.durable.arriving() == {"a" * 64, "0" * 64}
+    bench.durable.advance(target("a"), E.FETCHED)
+    assert bench.durable.arriving() == {"a" * 64, "0" * 64}
+    bench.durable.advance(target("a"), E.UNPACKED)
+    assert (bench.durable.arriving(), bench.durable.needed()) == (set(), {"a" * 64})
+    bench.durable.advance(target("a"), E.FAILED, failure="self_test")
+    assert bench.durable.needed() == set()

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from edge_agent.update.bundles import BundleStore, DiskFullError
-from edge_agent.update.durable import Target
 from edge_agent.update.fetch import Cancelled, Fetcher
+from edge_agent.update.target import Target
 from fleet_contract import blocks
 from fleet_contract.errors import BundleError, TransferError
 from fleet_contract.messages import Request
@@ -155,8 +155,10 @@ def test_output_is_capped_at_the_targets_length(bench: Bench) -> None:
 def test_another_assignment_cancels_and_keeps_what_came(bench: Bench) -> None:
     with pytest.raises(Cancelled):
         bench.fetcher.fetch(bench.target, lambda: True)
+    encoding = bench.target.image.encodings[0].digest
+    bench.store.clean(set(), {encoding})
     assert list(bench.store.incoming.glob("*.part"))
-    bench.store.clean(set())
+    bench.store.clean(set(), set())
     assert not list(bench.store.incoming.iterdir())
 
 
