@@ -35,7 +35,7 @@ from trainer.worker import Worker
 
 PATIENCE_S = 60.0
 ENDLESS = CONFIG.replace("epochs = 30", "epochs = 1000000").replace('"60s"', '"1h"')
-UNTRAINED = CONFIG.replace("epochs = 30", "epochs = 1")
+UNTRAINED = CONFIG.replace("epochs = 30", "epochs = 1\nwarm_start = false")
 
 
 @dataclass
@@ -119,6 +119,17 @@ class Hand:
         assert not self.thread.is_alive()
 
 
+HANDS: list[Hand] = []
+
+
+@pytest.fixture(autouse=True)
+def ended() -> Iterator[None]:
+    """Whatever a test leaves running is ended with it."""
+    yield
+    while HANDS:
+        HANDS.pop().end()
+
+
 def start(address: str, services: Services, folder: Path, *, once: bool) -> Hand:
     """A worker with the pipeline's key, started."""
     key = (services.config.folder / "offline" / trust.PIPELINE).read_bytes()
@@ -126,7 +137,9 @@ def start(address: str, services: Services, folder: Path, *, once: bool) -> Hand
                     poll_s=0.05)  # fmt: skip
     thread = threading.Thread(target=worker.run, kwargs={"once": once})
     thread.start()
-    return Hand(worker, thread)
+    hand = Hand(worker, thread)
+    HANDS.append(hand)
+    return hand
 
 
 def test_a_run_becomes_a_release_that_the_pipeline_has_signed(site: Site, tmp_path: Path) -> None:
