@@ -5,7 +5,7 @@ from typing import Any
 
 from hil.story.api import StoryError
 from hil.story.settings import LINE, STATIONS, Settings
-from hil.story.world import World
+from hil.story.world import World, start_stations, start_worker
 
 
 def training_config(budget_s: int) -> str:
@@ -34,43 +34,47 @@ def policy(settings: Settings) -> dict[str, object]:
 
 
 def train_first(world: World) -> None:
-    """Renders a dataset, trains on it with the trainer's own command, tells the server of both."""
-    settings = world.settings
-    images = world.folder / "data" / "first"
-    world.command(
-        "loupe-hil", "dataset", str(images), "--parts", str(settings.images), "--seed", "7"
-    )
+    """Renders a dataset and trains on it; the stations start while the trainer works."""
+    dataset = _import_images(world)
+    bundle, config = world.store / "first.tar", world.store / "line.toml"
+    config.write_text(training_config(world.settings.train_budget_s))
+    training = world.task(
+        "train", "loupe-trainer", "train", str(config), "--store", str(world.store),
+        "--dataset", dataset, "--out", str(bundle), "--json",
+    )  # fmt: skip
+    _register_line(world)
+    start_stations(world)
+    loupe(world, "dataset", "push", str(world.store), dataset)
+    start_worker(world)
+    world.narrator.say("broker, server, three stations and a trainer worker are up")
+    done = last_json(world.finish(training, patience_s=180))
+    world.digests["champion"] = done["digest"]
+    show_bundle(world, done)
+
+
+def _import_images(world: World) -> str:
+    images, count = world.folder / "data" / "first", world.settings.images
+    world.command("loupe-hil", "dataset", str(images), "--parts", str(count), "--seed", "7")
     imported = world.command(
         "loupe-trainer", "import", str(images), "--line", LINE,
         "--store", str(world.store), "--json",
     )  # fmt: skip
-    dataset = last_json(imported)["digest"]
-    world.narrator.say(f"{settings.images} rendered parts are dataset {dataset[:12]}")
-    config = world.folder / "trainer" / "line.toml"
-    config.write_text(training_config(settings.train_budget_s))
-    bundle = world.folder / "trainer" / "first.tar"
-    trained = world.command(
-        "loupe-trainer", "train", str(config), "--store", str(world.store),
-        "--dataset", dataset, "--out", str(bundle), "--json", show=True,
-    )  # fmt: skip
-    done = last_json(trained)
-    world.digests["champion"] = done["digest"]
-    show_bundle(world, done)
-    _register_line(world, dataset)
+    dataset = str(last_json(imported)["digest"])
+    world.narrator.say(f"{count} rendered parts are dataset {dataset[:12]}")
+    return dataset
 
 
-def _register_line(world: World, dataset: str) -> None:
-    config = world.folder / "trainer" / "retrain.toml"
+def _register_line(world: World) -> None:
+    config = world.store / "retrain.toml"
     config.write_text(training_config(world.settings.retrain_budget_s))
-    rules = world.folder / "trainer" / "policy.json"
+    rules = world.store / "policy.json"
     rules.write_text(json.dumps(policy(world.settings)))
     loupe(world, "line", "add", LINE, "--config", str(config), "--policy", str(rules))
-    loupe(world, "dataset", "push", str(world.store), dataset)
 
 
 def sign_and_push(world: World) -> None:
     """Two signatures, one rollout to every station, and the cameras start."""
-    bundle = world.folder / "trainer" / "first.tar"
+    bundle = world.store / "first.tar"
     pipeline = str(world.offline / "pipeline.pem")
     loupe(world, "release", "submit", str(bundle), "--key", pipeline)
     world.narrator.say(

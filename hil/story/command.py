@@ -16,7 +16,7 @@ from hil.story.narrate import Narrator
 from hil.story.play import play
 from hil.story.report import read_report
 from hil.story.settings import preset
-from hil.story.world import World, build_world, lock_folder
+from hil.story.world import World, lock_folder, open_world
 
 REPORT = "report.json"
 
@@ -38,7 +38,7 @@ def demo(
     descriptor = lock_folder(folder.absolute())
     try:
         narrator = Narrator(console)
-        world = build_world(folder.absolute(), settings, port, narrator)
+        world = open_world(folder.absolute(), settings, port, narrator)
         try:
             console.print(f"Console: [bold]{world.api.url}[/bold]")
             play(world, attended=not headless and console.is_terminal)

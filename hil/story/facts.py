@@ -62,7 +62,7 @@ def _loop_facts(report: Row) -> Iterator[tuple[str, bool]]:
     runs = [run for run in report["runs"] if run["incident"] is not None]
     yield (
         "a training run was started by the incident and done by a worker",
-        (len(runs) == 1 and runs[0]["state"] == "succeeded" and bool(runs[0]["worker"])),
+        (len(runs) == 1 and runs[0]["state"] == "succeeded" and bool(runs[0]["leased_by"])),
     )
     yield (
         "it trained on a new dataset version and was compared with the champion",

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,7 +37,8 @@ class Child:
     command: Sequence[str]
     log: Path
     restart: bool
-    environment: Mapping[str, str]
+    once: bool = False
+    """A task that is expected to end; its output on stderr goes to the terminal."""
     process: subprocess.Popen[bytes] | None = None
     exits: list[int] = field(default_factory=list)
     """Exit statuses that were not asked for; negative for a signal."""
@@ -64,13 +65,13 @@ class Supervisor:
         command: Sequence[str],
         *,
         restart: bool = False,
-        environment: Mapping[str, str] | None = None,
+        once: bool = False,
     ) -> Child:
         """Starts `command` with its output in `logs/name.log`; `restart` starts it again when it ends.
 
-        Raises ResourceError where the program is not there.
+        `once`: a task; its progress (stderr) goes to the terminal. Raises ResourceError where the program is not there.
         """
-        child = Child(name, command, self._logs / f"{name}.log", restart, environment or {})
+        child = Child(name, command, self._logs / f"{name}.log", restart, once)
         started = threading.Event()
         with self._wake:
             self._requests.append((child, started))
@@ -103,8 +104,8 @@ class Supervisor:
                     child.command,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
-                    stderr=log,
-                    env={**os.environ, "PYTHONUNBUFFERED": "1", **child.environment},
+                    stderr=None if child.once else log,
+                    env={**os.environ, "PYTHONUNBUFFERED": "1"},
                     # A Ctrl-C in the terminal goes to the story alone, which ends them in order.
                     start_new_session=True,
                     preexec_fn=die_with_parent,
@@ -126,11 +127,13 @@ class Supervisor:
         _end([child])
 
     def ended(self) -> list[Child]:
-        """Children that are not restarted and have ended by themselves."""
+        """Services that are not restarted and have ended by themselves."""
         return [
             child
             for child in self._children
-            if not child.restart and child.process and child.process.poll() is not None
+            if not (child.restart or child.once)
+            and child.process
+            and child.process.poll() is not None
         ]
 
     def stop_all(self) -> None:

@@ -137,11 +137,16 @@ def _parts_until(db: sqlite3.Connection, world: World, incident: Row) -> int:
 def _runs(db: sqlite3.Connection) -> Iterator[Row]:
     for row in _rows(db, "SELECT * FROM trainingrun ORDER BY created_at"):
         dataset = _rows(db, "SELECT * FROM datasetrow WHERE digest = ?", row["dataset"])[0]
+        leases = _rows(
+            db,
+            "SELECT actor FROM auditentry WHERE action = 'run.lease' AND subject = ?",
+            row["id"],
+        )
         yield {
             "id": row["id"],
             "state": row["state"],
             "incident": row["incident"],
-            "worker": row["worker"],
+            "leased_by": [lease["actor"] for lease in leases],
             "bundle": row["bundle"],
             "dataset": row["dataset"],
             "dataset_parent": dataset["parent"],

@@ -74,29 +74,42 @@ class World:
         """The trainer's dataset store."""
         return self.folder / "trainer"
 
-    def command(self, *words: str, show: bool = False) -> str:
+    def command(self, *words: str) -> str:
         """Runs one of our programs to its end; returns what it printed.
 
-        `show`: its progress (stderr) goes to the terminal. Raises StoryError with its own message
-        where it fails.
+        Raises StoryError with its own message where it fails.
         """
         done = subprocess.run(
             [program(words[0]), *words[1:]],
-            stdout=subprocess.PIPE,
-            stderr=None if show else subprocess.PIPE,
+            capture_output=True,
             stdin=subprocess.DEVNULL,
             text=True,
             check=False,
             preexec_fn=die_with_parent,
         )
         with (self.folder / "logs/commands.log").open("a") as log:
-            log.write(f"$ {' '.join(words)}\n{done.stdout}{done.stderr or ''}")
+            log.write(f"$ {' '.join(words)}\n{done.stdout}{done.stderr}")
         if done.returncode:
             raise StoryError(
                 f"`{' '.join(words[:3])}` failed with status {done.returncode}",
                 found=(done.stderr or done.stdout).strip()[-1500:],
             )
         return done.stdout
+
+    def task(self, name: str, *words: str) -> Child:
+        """Starts one of our programs beside everything else; `finish` waits for it."""
+        return self.supervisor.start(name, [program(words[0]), *words[1:]], once=True)
+
+    def finish(self, task: Child, patience_s: float) -> str:
+        """What the task printed, once it has ended. Raises StoryError where it failed."""
+
+        def ended() -> bool:
+            return task.process is None or task.process.poll() is not None
+
+        self.wait(f"{task.name} has ended", ended, patience_s=patience_s)
+        if task.process is None or task.process.returncode:
+            raise StoryError(f"{task.name} failed", found=tail(task.log))
+        return task.log.read_text()
 
     def wait(
         self,
@@ -195,19 +208,6 @@ def lock_folder(folder: Path) -> int:
     return descriptor
 
 
-def build_world(folder: Path, settings: Settings, port: int, narrator: Narrator) -> World:
-    """Server, broker, stations and worker, running; the cameras stand still."""
-    world = open_world(folder, settings, port, narrator)
-    try:
-        for name in STATIONS:
-            world.stations[name] = _start_station(world, name)
-        start_worker(world)
-    except BaseException:
-        world.close()
-        raise
-    return world
-
-
 def open_world(folder: Path, settings: Settings, port: int, narrator: Narrator) -> World:
     """Server and broker alone, running in `folder`, which must be empty but for `logs/`."""
     broker_port, http_port = free_port(), free_port(port)
@@ -260,6 +260,12 @@ def start_agent(world: World, name: str, folder: Path) -> Child:
         [program("loupe-agent"), "run", "--config", str(folder / "station.toml")],
         restart=True,
     )
+
+
+def start_stations(world: World) -> None:
+    """The three stations; their cameras stand still."""
+    for name in STATIONS:
+        world.stations[name] = _start_station(world, name)
 
 
 def _start_station(world: World, name: str) -> Station:
