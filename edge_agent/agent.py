@@ -134,7 +134,9 @@ class Agent:
         unclean = self._db.get("running") == "yes"
         self._db.set("running", "yes")
         active = self._updater.recover(unclean=unclean)
+        judge = f"bundle {active.digest[:12]} judges" if active else "no bundle judges yet"
         text = f"agent {VERSION} started" + (" after it had ended uncleanly" if unclean else "")
+        text = f"{text}; {judge}"
         self._tell("started", text, "warning" if unclean else "info")
         inspection = threading.Thread(
             target=self._inspector.run, args=(active,), name="inspection", daemon=True

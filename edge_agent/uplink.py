@@ -12,6 +12,7 @@ from edge_agent.spool import Entry, Spool
 from fleet_contract import topics
 from fleet_contract.blocks import block, block_count
 from fleet_contract.clock import Clock
+from fleet_contract.errors import LoupeError
 from fleet_contract.messages import Ack, Envelope, SampleBody, Stream
 
 log = logging.getLogger(__name__)
@@ -78,9 +79,9 @@ class Uplink:
                 self._take_acks()
                 if self._link.online:
                     self._send_all()
-            except sqlite3.Error as error:
-                # A full disk: nothing is lost, the records and the acks come again.
-                log.warning("the spool cannot be written: %s", error)
+            except (sqlite3.Error, LoupeError) as error:
+                # A full disk, say: nothing is lost, the records and the acks come again.
+                log.warning("the spool cannot be sent: %s", error)
                 self._stop.wait(1)
             self._wake.wait(0.2)
             self._wake.clear()

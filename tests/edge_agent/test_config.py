@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.config import FolderSource, LineCameraSource, load_config
+from edge_agent.config import FolderSource, LineCameraSource, StationConfig, load_config
 from edge_agent.example import EXAMPLE
 from fleet_contract.errors import ConfigError
 
@@ -67,3 +67,14 @@ def test_a_mistake_names_file_key_and_what_is_right(
 def test_a_missing_file_says_how_to_get_one(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="example-config"):
         load_config(tmp_path / "none.toml")
+
+
+def test_the_example_shows_every_setting() -> None:
+    fields = {*StationConfig.model_fields, *LineCameraSource.model_fields}
+    fields |= {*FolderSource.model_fields}
+    for field in StationConfig.model_fields.values():
+        fields |= set(getattr(field.annotation, "model_fields", {}))
+    missing = [
+        name for name in sorted(fields) if f"{name} =" not in EXAMPLE and f"[{name}]" not in EXAMPLE
+    ]
+    assert missing == []

@@ -28,6 +28,8 @@ def test_a_first_bundle_goes_the_whole_way(scene: Scene) -> None:
     state = scene.server.state(scene.device)
     assert state is not None
     assert state.runtime == "onnx/fp32"
+    eventually(lambda: scene.server.heartbeats, 10, "a heartbeat")
+    assert scene.server.heartbeats[-1].rss_bytes < 200 * 10**6
     assert station.stop() == 0
     verdicts = scene.server.verdicts(scene.device)
     scene.every_part_once()
