@@ -10,7 +10,7 @@ _SECONDS = {"ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _BYTES = {
     "B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30,
 }  # fmt: skip
-_HERTZ = {"Hz": 1.0, "kHz": 1000.0, "/s": 1.0, "/min": 1 / 60}
+_HERTZ = {"Hz": 1.0, "kHz": 1000.0}
 
 
 def _parse(text: object, units: dict[str, float] | dict[str, int], example: str) -> float:

@@ -7,6 +7,7 @@ import typer
 from fleet_contract.errors import LoupeError
 from hil.camera.command import camera
 from hil.dataset import dataset
+from hil.story.bad_bundle import bad_bundle
 from hil.story.command import demo
 
 app = typer.Typer(
@@ -16,6 +17,7 @@ app = typer.Typer(
 )
 app.command("camera")(camera)
 app.command("dataset")(dataset)
+app.command("bad-bundle")(bad_bundle)
 app.command("demo")(demo)
 
 

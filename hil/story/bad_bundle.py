@@ -1,14 +1,45 @@
-"""Releases that must not get through, made from a good bundle."""
+"""Bundles that must not get through, made from a good one: `loupe-hil bad-bundle`."""
 
 import tempfile
+from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from fleet_contract import archive as archives
+from fleet_contract.errors import BundleError
 from fleet_contract.inference.model import BundleModel
 from fleet_contract.inference.preprocess import decode_image
 from fleet_contract.manifest import GoldenSample, Manifest
+from hil.story.crash import crashing_models
 
 _SWAPPED = {"rgb": "bgr", "bgr": "rgb"}
+
+
+class Kind(StrEnum):
+    """What is wrong with the bundle."""
+
+    SWAPPED = "swapped"
+    SWAPPED_GOLDEN_ANEW = "swapped-golden-anew"
+    CRASHING = "crashing"
+    RETUNED = "retuned"
+
+
+def bad_bundle(
+    kind: Annotated[Kind, typer.Argument(help="What is wrong; retuned: nothing, a new threshold.")],
+    good: Annotated[Path, typer.Argument(help="A good bundle's archive.")],
+    out: Annotated[Path, typer.Argument(help="Where the other one goes.")],
+) -> None:
+    """Make a bundle that rigs expect to be stopped, out of a good one."""
+    try:
+        archive = good.read_bytes()
+    except OSError as error:
+        raise BundleError(
+            f"{good} cannot be read: {error.strerror}", expected="a bundle's archive, .tar"
+        ) from error
+    out.write_bytes(MAKERS[kind](archive))
 
 
 def swapped_channels(archive: bytes, *, golden_anew: bool) -> bytes:
@@ -59,3 +90,12 @@ def retuned(archive: bytes, by: float) -> bytes:
     threshold = min(max(manifest.decision.threshold + by, 0.0), 1.0)
     decision = manifest.decision.model_copy(update={"threshold": threshold})
     return archives.pack(manifest.model_copy(update={"decision": decision}), files)
+
+
+MAKERS: dict[Kind, Callable[[bytes], bytes]] = {
+    Kind.SWAPPED: lambda archive: swapped_channels(archive, golden_anew=False),
+    Kind.SWAPPED_GOLDEN_ANEW: lambda archive: swapped_channels(archive, golden_anew=True),
+    Kind.CRASHING: lambda archive: with_models(archive, crashing_models()),
+    Kind.RETUNED: lambda archive: retuned(archive, 0.01),
+}
+"""How each kind is made."""
