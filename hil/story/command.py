@@ -7,6 +7,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Annotated
 
+import psutil
 import typer
 from rich.console import Console
 
@@ -18,7 +19,7 @@ from hil.story.report import read_report
 from hil.story.settings import preset
 from hil.story.world import World, lock_folder, open_world
 
-REPORT = "report.json"
+REPORT, TIMES = "report.json", "times.json"
 
 
 def demo(
@@ -42,6 +43,7 @@ def demo(
         try:
             console.print(f"Console: [bold]{world.api.url}[/bold]")
             play(world, attended=not headless and console.is_terminal)
+            write_times(world)
             report(world)
             if not headless:
                 _stay(console, world)
@@ -57,6 +59,12 @@ def demo(
 
 def _as_interrupt(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
+
+
+def write_times(world: World) -> None:
+    """When this command started (UTC epoch) and the seconds that each act took, for the benchmarks."""
+    times = {"started": psutil.Process().create_time(), "acts": world.narrator.spans}
+    (world.folder / TIMES).write_text(json.dumps(times, indent=1) + "\n")
 
 
 def report(world: World) -> None:

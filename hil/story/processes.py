@@ -123,7 +123,7 @@ class Supervisor:
     def stop(self, child: Child) -> None:
         """Ends one child for good: SIGTERM, then SIGKILL after 8 s."""
         with self._lock:
-            child.restart = False
+            self._children.remove(child)
         _end([child])
 
     def ended(self) -> list[Child]:
