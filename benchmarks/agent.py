@@ -1,6 +1,6 @@
 """What the agent costs beside its model: frames a second of the whole inspection, over a bare loop.
 
-    python benchmarks/agent.py BUNDLE.tar [--frames 600]
+    python benchmarks/agent.py [BUNDLE.tar] [--frames 600]
 
 Both decode the same PNGs and run the same model on one core. The agent also decides, acts, measures
 windows (5 Hz), and stores verdicts and windows durably (SQLite, synchronous=FULL).
@@ -14,6 +14,8 @@ from typing import Annotated
 
 import typer
 
+from benchmarks.support.bundle import small_bundle
+from benchmarks.support.program import run
 from edge_agent.config import SamplesConfig, WindowsConfig
 from edge_agent.db import Database
 from edge_agent.health import Meter, stamp
@@ -88,7 +90,9 @@ def inspected(loaded: Loaded, pictures: Pictures, frames: int, folder: Path) -> 
 
 
 def main(
-    bundle: Annotated[Path, typer.Argument(help="A bundle's archive.")],
+    bundle: Annotated[
+        Path | None, typer.Argument(help="A bundle's archive; default: one trained for this.")
+    ] = None,
     frames: Annotated[int, typer.Option(min=10, help="Frames of each run.")] = 600,
     runtime: Runtime = Runtime.ONNX,
     precision: Precision = Precision.INT8,
@@ -99,7 +103,7 @@ def main(
     )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        manifest = archive.unpack(bundle.read_bytes(), folder / "bundle")
+        manifest = archive.unpack(small_bundle(bundle), folder / "bundle")
         loaded = load_bundle(folder / "bundle", "0" * 64, board)
         images = [(folder / "bundle" / sample.file).read_bytes() for sample in manifest.golden]
         channels = manifest.input.channels
@@ -110,4 +114,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run(main)
