@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import httpx
 
 from fleet_contract.errors import LoupeError
+from hil.story import interrupt
 
 T = TypeVar("T")
 _PAUSE_S = 0.25
@@ -75,6 +76,7 @@ def until(
     """
     deadline = time.monotonic() + patience_s
     while True:
+        interrupt.check()
         found = look()
         if found:
             return found

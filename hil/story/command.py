@@ -2,15 +2,15 @@
 
 import json
 import os
-import signal
+import time
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import psutil
 import typer
 from rich.console import Console
 
+from hil.story import interrupt
 from hil.story.api import StoryError
 from hil.story.facts import check_facts
 from hil.story.narrate import Narrator
@@ -20,6 +20,7 @@ from hil.story.settings import preset
 from hil.story.world import World, lock_folder, open_world
 
 REPORT, TIMES = "report.json", "times.json"
+_LOOK_S = 0.25
 
 
 def demo(
@@ -35,7 +36,7 @@ def demo(
     """Play the whole story on this machine: train, sign, push, inspect, drift, retrain, roll back."""
     settings = preset(story)
     console = Console()
-    signal.signal(signal.SIGTERM, _as_interrupt)
+    interrupt.listen()
     descriptor = lock_folder(folder.absolute())
     try:
         narrator = Narrator(console)
@@ -55,10 +56,6 @@ def demo(
         raise typer.Exit(130) from None
     finally:
         os.close(descriptor)
-
-
-def _as_interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def write_times(world: World) -> None:
@@ -92,4 +89,5 @@ def _stay(console: Console, world: World) -> None:
     console.print(f"\nThe lines go on. Look around at {world.api.url}; Ctrl-C ends everything.")
     while True:
         world.check_alive()
-        signal.sigtimedwait([], 1.0)
+        interrupt.check()
+        time.sleep(_LOOK_S)

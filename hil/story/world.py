@@ -18,6 +18,7 @@ from typing import TypeVar
 
 from fleet_contract.errors import ResourceError
 from hil.camera.client import Bench
+from hil.story import interrupt
 from hil.story.api import Api, StoryError, until
 from hil.story.narrate import Narrator
 from hil.story.processes import Child, Supervisor, die_with_parent, tail
@@ -79,22 +80,24 @@ class World:
 
         Raises StoryError with its own message where it fails.
         """
-        done = subprocess.run(
+        with subprocess.Popen(
             [program(words[0]), *words[1:]],
-            capture_output=True,
             stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            check=False,
+            start_new_session=True,
             preexec_fn=die_with_parent,
-        )
+        ) as process:
+            output, errors = _communicate(process)
         with (self.folder / "logs/commands.log").open("a") as log:
-            log.write(f"$ {' '.join(words)}\n{done.stdout}{done.stderr}")
-        if done.returncode:
+            log.write(f"$ {' '.join(words)}\n{output}{errors}")
+        if process.returncode:
             raise StoryError(
-                f"`{' '.join(words[:3])}` failed with status {done.returncode}",
-                found=(done.stderr or done.stdout).strip()[-1500:],
+                f"`{' '.join(words[:3])}` failed with status {process.returncode}",
+                found=(errors or output).strip()[-1500:],
             )
-        return done.stdout
+        return output
 
     def task(self, name: str, *words: str) -> Child:
         """Starts one of our programs beside everything else; `finish` waits for it."""
@@ -144,6 +147,19 @@ class World:
             station.bench.close()
         self.api.close()
         self.supervisor.stop_all()
+
+
+def _communicate(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """Output and errors, once the process has ended; it is killed where the story is interrupted."""
+    while True:
+        try:
+            interrupt.check()
+            return process.communicate(timeout=0.2)
+        except subprocess.TimeoutExpired:
+            continue
+        except KeyboardInterrupt:
+            process.kill()
+            raise
 
 
 def program(name: str) -> str:
