@@ -10,12 +10,10 @@ from rich.console import Console
 
 from fleet_contract.archive import digest
 from hil.story.acts_model import active, approve, first_plan, loupe, start_rollout, training_config
-from hil.story.api import StoryError, until
+from hil.story.api import StoryError
 from hil.story.narrate import Narrator
 from hil.story.settings import LINE, SHORT, STATIONS
 from hil.story.world import World, open_world, start_stations
-
-PATIENCE_S = 120.0
 
 
 @contextmanager
@@ -53,11 +51,9 @@ def release(world: World, archive: bytes) -> str:
 def roll_out(world: World, bundle: str) -> None:
     """Sends the line's first bundle to every station; returns when all run it."""
     start_rollout(world, bundle, first_plan(world.settings))
-    until(
+    world.wait(
         "every station runs the bundle",
         lambda: all(active(world, name) == bundle for name in STATIONS),
-        patience_s=PATIENCE_S,
-        meanwhile=world.check_alive,
     )
 
 
