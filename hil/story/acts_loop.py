@@ -4,25 +4,23 @@ from typing import Any
 
 from hil.story.acts_model import active, approve, stage, start_rollout, wait_rollout
 from hil.story.api import StoryError
-from hil.story.people import TruthLabeller, wait_for_enter
+from hil.story.people import StandIn
 from hil.story.settings import AGEING, CANARY, LINE, STATIONS, Settings
 from hil.story.world import World
 
 
-def retrain(world: World, *, attended: bool) -> None:
+def retrain(world: World, stand_in: StandIn) -> None:
     """The server asks the dim station for images; labelled, they make the challenger."""
-    labeller = start_labelling(world, attended=attended)
-    try:
+    with stand_in.label("requested") as labels:
         run = world.wait(
             "a training run is queued by the incident",
             lambda: _run_of_incident(world),
-            patience_s=3600 if attended else world.settings.patience_s,
-            meanwhile=lambda: _check(world, labeller),
+            patience_s=stand_in.patience_s,
+            meanwhile=labels.check,
         )
-    finally:
-        _end(labeller)
-    world.narrator.say(f"run {run['id']} on dataset {run['dataset'][:12]}, because of incident "
-                 f"{run['incident']}")  # fmt: skip
+    world.narrator.say(
+        f"run {run['id']} on dataset {run['dataset'][:12]}, because of incident {run['incident']}"
+    )
     done = world.wait(
         "the training run ends",
         lambda: _ended(world, run["id"]),
@@ -38,33 +36,6 @@ def retrain(world: World, *, attended: bool) -> None:
     )
 
 
-def start_labelling(world: World, *, attended: bool) -> list[TruthLabeller]:
-    """The truth labels at once, or, attended, once somebody presses Enter."""
-    labellers: list[TruthLabeller] = []
-    if attended:
-        world.narrator.say(
-            f"[bold]Label the images at {world.api.url}/review[/bold], or press Enter here to let "
-            "the renderer's truth stand in for you."
-        )
-        wait_for_enter(lambda: labellers.append(TruthLabeller(world)))
-    else:
-        world.narrator.say("unattended: the renderer's truth stands in for the person who labels")
-        labellers.append(TruthLabeller(world))
-    return labellers
-
-
-def _check(world: World, labellers: list[TruthLabeller]) -> None:
-    world.check_alive()
-    for labeller in labellers:
-        if labeller.error is not None:
-            raise labeller.error
-
-
-def _end(labellers: list[TruthLabeller]) -> None:
-    for labeller in labellers:
-        labeller.close()
-
-
 def _run_of_incident(world: World) -> dict[str, Any] | None:
     rows = world.api.get("/runs")
     return next((row for row in rows if row["incident"] is not None), None)
@@ -75,27 +46,25 @@ def _ended(world: World, run: str) -> dict[str, Any] | None:
     return state if state["state"] in ("succeeded", "failed", "cancelled") else None
 
 
-def full_plan(settings: Settings) -> dict[str, Any]:
-    """Shadow on all, canary on one, then all."""
+def full_plan(settings: Settings, stand_in: StandIn) -> dict[str, Any]:
+    """Shadow on all, canary on one, then all; shadow waits for as long as labels may take."""
+    shadow = stage(settings, "shadow", "all", settings.shadow_parts, len(STATIONS))
     return {
         "stages": [
-            stage(settings, "shadow", "all", settings.shadow_parts, len(STATIONS)),
+            {**shadow, "horizon_s": stand_in.patience_s},
             stage(settings, "canary", [CANARY], settings.canary_parts, 1),
             stage(settings, "all", "all", settings.wave_parts, len(STATIONS)),
         ]
     }
 
 
-def roll_out(world: World, *, attended: bool) -> None:
+def roll_out(world: World, stand_in: StandIn) -> None:
     """The challenger goes through every gate; then the dim station's light is accepted as it is."""
     challenger = world.digests["challenger"]
     approve(world, challenger)
-    rollout = start_rollout(world, challenger, full_plan(world.settings))
-    labellers = start_labelling(world, attended=attended)
-    try:
-        state = wait_rollout(world, rollout, "completed")
-    finally:
-        _end(labellers)
+    rollout = start_rollout(world, challenger, full_plan(world.settings, stand_in))
+    with stand_in.label("disagreement") as labels:
+        state = wait_rollout(world, rollout, "completed", labels)
     show_decisions(world, state)
     for name in STATIONS:
         if active(world, name) != challenger:

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from hil.story.api import StoryError
+from hil.story.people import TruthLabeller
 from hil.story.settings import LINE, STATIONS, Settings
 from hil.story.world import World, start_stations, start_worker
 
@@ -128,7 +129,9 @@ def start_rollout(world: World, digest: str, plan: dict[str, Any]) -> str:
     return str(world.api.post("/rollouts", {"digest": digest, "plan": plan})["id"])
 
 
-def wait_rollout(world: World, rollout: str, outcome: str) -> dict[str, Any]:
+def wait_rollout(
+    world: World, rollout: str, outcome: str, labels: TruthLabeller | None = None
+) -> dict[str, Any]:
     """The rollout once it has ended. Raises StoryError where it ends otherwise."""
 
     def ended() -> dict[str, Any] | None:
@@ -139,7 +142,8 @@ def wait_rollout(world: World, rollout: str, outcome: str) -> dict[str, Any]:
     state = world.wait(
         f"rollout {rollout} ends",
         ended,
-        patience_s=world.settings.patience_s + 2 * world.settings.horizon_s,
+        patience_s=labels.patience_s if labels else world.settings.patience_s,
+        meanwhile=labels.check if labels else None,
     )
     if state["state"] != outcome:
         raise StoryError(

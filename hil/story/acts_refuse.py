@@ -10,16 +10,16 @@ from hil.story.acts_model import active, approve, last_text, loupe, start_rollou
 from hil.story.api import StoryError
 from hil.story.attack import flip_byte, publish_with_one_signature, recover
 from hil.story.bad_bundle import Kind
-from hil.story.people import TruthLabeller
+from hil.story.people import StandIn
 from hil.story.settings import STATIONS
 from hil.story.world import World
 
 
-def refuse_all(world: World) -> None:
+def refuse_all(world: World, stand_in: StandIn) -> None:
     """Five bad releases; after each, the stations run what they ran before."""
     good = world.store / "good.tar"
     good.write_bytes(world.api.bytes(f"/bundles/{world.digests['challenger']}"))
-    cases: list[tuple[str, Callable[[World, Path], None]]] = [
+    cases: list[tuple[str, Callable[[World, StandIn, Path], None]]] = [
         ("channel order swapped, golden samples as they were", _old_golden),
         ("channel order swapped, golden samples made anew", _new_golden),
         ("signed by one key instead of two", _one_signature),
@@ -28,7 +28,7 @@ def refuse_all(world: World) -> None:
     ]
     for title, case in cases:
         world.narrator.say(f"[bold]{title}[/bold]")
-        case(world, good)
+        case(world, stand_in, good)
         world.wait(
             "every station runs the good bundle",
             lambda: all(active(world, n) == world.digests["challenger"] for n in STATIONS),
@@ -45,8 +45,8 @@ def _release(world: World, kind: Kind, good: Path) -> str:
     return digest
 
 
-def _refused_by_devices(world: World, digest: str, failure: str) -> None:
-    rollout = start_rollout(world, digest, full_plan(world.settings))
+def _refused_by_devices(world: World, stand_in: StandIn, digest: str, failure: str) -> None:
+    rollout = start_rollout(world, digest, full_plan(world.settings, stand_in))
     state = wait_rollout(world, rollout, "rolled_back")
     steps = [
         event for event in world.api.get("/events", kind="update", limit=500)
@@ -60,22 +60,19 @@ def _refused_by_devices(world: World, digest: str, failure: str) -> None:
     world.narrator.say(f"{steps[0]['device']}: {steps[0]['text']}")
 
 
-def _old_golden(world: World, good: Path) -> None:
-    _refused_by_devices(world, _release(world, Kind.SWAPPED, good), "self_test")
+def _old_golden(world: World, stand_in: StandIn, good: Path) -> None:
+    _refused_by_devices(world, stand_in, _release(world, Kind.SWAPPED, good), "self_test")
 
 
-def _new_golden(world: World, good: Path) -> None:
+def _new_golden(world: World, stand_in: StandIn, good: Path) -> None:
     digest = _release(world, Kind.SWAPPED_GOLDEN_ANEW, good)
-    rollout = start_rollout(world, digest, full_plan(world.settings))
-    labeller = TruthLabeller(world)
-    try:
-        state = wait_rollout(world, rollout, "rolled_back")
-    finally:
-        labeller.close()
+    rollout = start_rollout(world, digest, full_plan(world.settings, stand_in))
+    with stand_in.label("disagreement") as labels:
+        state = wait_rollout(world, rollout, "rolled_back", labels)
     show_decisions(world, state)
 
 
-def _one_signature(world: World, _good: Path) -> None:
+def _one_signature(world: World, _stand_in: StandIn, _good: Path) -> None:
     """Whoever owns the server and the pipeline's key publishes past the approver."""
     before = [row["id"] for row in _refusals(world)]
     list_before = publish_with_one_signature(world.server, world.offline)
@@ -93,14 +90,14 @@ def _refusals(world: World) -> list[dict[str, Any]]:
     return rows
 
 
-def _crash(world: World, good: Path) -> None:
-    _refused_by_devices(world, _release(world, Kind.CRASHING, good), "crash")
+def _crash(world: World, stand_in: StandIn, good: Path) -> None:
+    _refused_by_devices(world, stand_in, _release(world, Kind.CRASHING, good), "crash")
 
 
-def _flipped_byte(world: World, good: Path) -> None:
+def _flipped_byte(world: World, stand_in: StandIn, good: Path) -> None:
     """A good release whose encoding rots in the server's store."""
     digest = _release(world, Kind.RETUNED, good)
     release = world.api.get(f"/releases/{digest}")
     stored = release["encodings"][0]["digest"]
     flip_byte(next((world.server / "store").rglob(stored)))
-    _refused_by_devices(world, digest, "bundle")
+    _refused_by_devices(world, stand_in, digest, "bundle")

@@ -339,7 +339,7 @@ kind = "jsonl"
 
 [windows]
 length = "{settings.window_s:g}s"
-sample_rate = "5Hz"
+sample_rate = "10Hz"
 
 [samples]
 rejects_per_hour = 60
