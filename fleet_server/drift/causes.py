@@ -8,15 +8,19 @@ would not do: parts that differ blur it.
 
 from collections.abc import Mapping
 
-from fleet_server.drift.rules import CELLS, SCORES, Moved
+from fleet_server.drift.rules import CELLS, SCORES, SHIFTS, Moved
 from fleet_server.registry.rules import Cause
 
+IMAGE_CAUSES: frozenset[Cause] = frozenset({"light", "focus", "dirt", "camera", "noise"})
+"""Causes that lie in the picture, not in the parts or the model."""
 _SHARE = 0.5
 """A feature counts as moved from this share of the alarm's threshold on."""
 _QUIET = 0.35
 """Below this share every image feature must be before the product or the model is blamed."""
 _LOCAL = 1.5
 """Cells that change this many times as much as the mean are a change within the picture."""
+_MOVED_PX = 0.3
+"""A camera that moved has moved by more than this; a dim, noisy picture shifts the estimate by less."""
 _BALANCED = 0.5
 """Least share of the smaller to the larger change, of cells up and cells down, in a moved picture."""
 
@@ -24,7 +28,7 @@ _BALANCED = 0.5
 def attribute(moved: Mapping[str, Moved], threshold: float) -> Cause | None:
     """The cause, or None while the picture is moving but not far enough to say what it is."""
     far = {name for name, m in moved.items() if m.strength >= _SHARE * threshold}
-    if far & {"shift_x", "shift_y"}:
+    if any(abs(moved[name].change) >= _MOVED_PX for name in far & SHIFTS):
         return "camera"
     within = _within_the_picture(moved, far)
     if within:

@@ -28,6 +28,8 @@ _LEFT_ZERO = 0.2
 """|s| above which a shift is held to have begun; s of a quiet feature has an sd of about .1."""
 
 CELLS = tuple(f"cell_{index:02d}" for index in range(THUMBNAIL_SIDE**2))
+SHIFTS = frozenset({"shift_x", "shift_y"})
+"""Features in pixels from the reference frame: their changes are told in pixels."""
 SCORES = ("score", "rejects")
 """Features of the model's verdicts: compared only with the same bundle's."""
 
@@ -82,7 +84,8 @@ class Moved:
     """T."""
     s: float
     change: float
-    """Of its level against the baseline's mean, relative where that mean is not near zero."""
+    """Of its level against the baseline's mean: in pixels for a shift, else relative where that mean
+    is not near zero."""
     parts: int
 
 
@@ -169,7 +172,7 @@ def movements(
         name: Moved(
             abs(tracked[name].s) / known.scale(),
             tracked[name].s,
-            _change(known.mean, tracked[name].level),
+            _change(name, known.mean, tracked[name].level),
             tracked[name].parts,
         )
         for name, known in baseline.items()
@@ -177,8 +180,9 @@ def movements(
     }
 
 
-def _change(mean: float, level: float) -> float:
-    return (level - mean) / abs(mean) if abs(mean) > 1e-3 else level - mean
+def _change(name: str, mean: float, level: float) -> float:
+    absolute = name in SHIFTS or abs(mean) <= 1e-3
+    return level - mean if absolute else (level - mean) / abs(mean)
 
 
 def alarming(moved: Mapping[str, Moved], threshold: float) -> str | None:

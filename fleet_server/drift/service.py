@@ -9,7 +9,7 @@ from fleet_contract.windows import Window
 from fleet_server.audit.service import record
 from fleet_server.config import DriftConfig
 from fleet_server.drift import baselines
-from fleet_server.drift.causes import attribute
+from fleet_server.drift.causes import IMAGE_CAUSES, attribute
 from fleet_server.drift.models import Baseline, DriftCursor, DriftState, Incident
 from fleet_server.drift.rules import (
     SCORES,
@@ -147,10 +147,27 @@ def _alarm(
     feature: str,
 ) -> Incident | None:
     cause = attribute(moved, config.threshold)
-    already = {i.cause for i in open_incidents(session, state.device, state.line)}
-    if cause is None or cause in already:
+    if cause is None:
+        return None
+    there = [i for i in open_incidents(session, state.device, state.line)
+             if i.camera == state.camera]  # fmt: skip
+    if cause in {incident.cause for incident in there}:
+        return None
+    picture = next((i for i in there if i.cause in IMAGE_CAUSES), None)
+    if picture is not None:
+        _note(session, now, picture, cause)
         return None
     return open_incident(session, now, state, cause, moved, feature)
+
+
+def _note(session: Session, now: float, incident: Incident, cause: Cause) -> None:
+    """A picture that is wrong in one way soon looks wrong in others: told on the same incident."""
+    also = incident.evidence.get("also", {})
+    if cause not in also:
+        incident.evidence = {**incident.evidence, "also": {**also, cause: now}}
+        session.add(incident)
+        data = {"device": incident.device, "cause": cause}
+        record(session, now, "rule:drift", "incident.also", str(incident.id), data)
 
 
 def open_incident(

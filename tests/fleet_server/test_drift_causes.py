@@ -101,3 +101,11 @@ def test_a_score_that_moves_with_the_rejects_is_the_product() -> None:
 
 def test_nobody_is_blamed_while_the_picture_is_stirring() -> None:
     assert attribute(moved(score=6.5, mean=2.5), THRESHOLD) is None
+
+
+def test_a_shift_of_a_fraction_of_a_pixel_is_no_moved_camera() -> None:
+    strong = dict(moved(mean=21.0, shift_x=4.0))
+    strong["shift_x"] = Moved(4.0, 0.7, 0.1, 8)
+    assert attribute(strong, THRESHOLD) == "light"
+    strong["shift_x"] = Moved(4.0, 0.7, 2.0, 8)
+    assert attribute(strong, THRESHOLD) == "camera"

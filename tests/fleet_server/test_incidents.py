@@ -170,6 +170,14 @@ def test_one_incident_a_cause_until_it_is_closed(dim: Story) -> None:
     assert len(dim.incidents()) == 1
 
 
+def test_a_second_cause_in_the_same_picture_is_told_on_the_open_incident(dim: Story) -> None:
+    before = [(incident.id, incident.cause) for incident in dim.incidents()]
+    dim.inspect(30, {**DIM, "shift_x": 12.0})
+    incidents = dim.incidents()
+    assert [(incident.id, incident.cause) for incident in incidents] == before
+    assert "camera" in incidents[0].evidence["also"]
+
+
 def test_the_playbook_goes_from_an_incident_to_a_training_run(dim: Story) -> None:
     parent = dim.add_dataset()
     (command,) = dim.commands()
