@@ -38,8 +38,8 @@ class StandIn:
             self._world.narrator.say("the renderer's truth stands in for the person who labels")
         else:
             self._world.narrator.say(
-                f"[bold]Label the images at {self._world.api.url}/review[/bold], or press Enter "
-                "here to let the renderer's truth stand in for you from now on"
+                f"[bold]Label the images at {self._world.api.url}/review?why={why}[/bold], or press "
+                "Enter here to let the renderer's truth stand in for you from now on"
             )
         return TruthLabeller(self._world, why, self._allowed, 2 * self.patience_s)
 
