@@ -37,13 +37,10 @@ def _facts(report: Row) -> Iterator[tuple[str, bool]]:
         "the bundle runs on ONNX and LiteRT, in fp32 and int8",
         (first["runtimes"] == ["litert", "onnx"] and first["precision"] == ["fp32", "int8"]),
     )
+    approved = [bundle for bundle in report["bundles"] if bundle["state"] == "approved"]
     yield (
         "every approved bundle has two signatures",
-        all(
-            bundle["signatures"] >= 2
-            for bundle in report["bundles"]
-            if bundle["state"] == "approved"
-        ),
+        (bool(approved) and all(bundle["signatures"] >= 2 for bundle in approved)),
     )
     yield (
         "the bundle went over MQTT to all stations",
@@ -93,7 +90,8 @@ def _loop_facts(report: Row) -> Iterator[tuple[str, bool]]:
     )
     yield (
         "every station runs the challenger at the end",
-        all(agent["slots"].get("active") == challenger for agent in report["agents"].values()),
+        challenger is not None
+        and all(agent["slots"].get("active") == challenger for agent in report["agents"].values()),
     )
 
 

@@ -13,7 +13,7 @@ from tests.support.imports import ROOT
 FORBIDDEN = {
     "agent": {"torch", "fastapi", "starlette", "uvicorn", "sqlmodel", "sqlalchemy", "jax", "scipy"},
     "server": {"torch", "jax", "onnxruntime", "tensorflow"},
-    "hil": {"torch", "jax", "fastapi", "onnxruntime"},
+    "hil": {"torch", "jax", "fastapi"},
 }
 
 
