@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from fleet_server.console import words
 from fleet_server.console.show import Badge, Fact, Tone, number, percent, plain, short
 from fleet_server.drift.models import Incident
+from fleet_server.drift.rules import SHIFTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +56,21 @@ def _evidence(incident: Incident) -> list[Fact]:
         Fact("Noticed after", f"{number(incident.parts_until_alarm)} parts"),
     ]
     for name, values in list(moved.items())[:5]:
-        change = float(values["change"])
-        text = f"{percent(change)}" if change < 0 else f"+{percent(change)}"
+        text = _change(name, float(values["change"]))
         facts.append(
             Fact(words.feature(name).capitalize(), f"{text}, T {number(values['strength'])}")
         )
-    return facts
+    also = [
+        words.CAUSES.get(cause, (plain(cause), ""))[0]
+        for cause in incident.evidence.get("also", {})
+    ]
+    return [*facts, Fact("Since then also", ", ".join(also))] if also else facts
+
+
+def _change(name: str, change: float) -> str:
+    if name in SHIFTS:
+        return f"{change:+.1f} px"
+    return percent(change) if change < 0 else f"+{percent(change)}"
 
 
 def _steps(incident: Incident, samples: int, labelled: int) -> list[StepView]:

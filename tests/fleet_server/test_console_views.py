@@ -11,10 +11,12 @@ from fleet_server.audit.service import Verification
 from fleet_server.bus import Bus
 from fleet_server.console import audit, evaluation, live, series, show, words
 from fleet_server.console.gates import decision_views, gate_numbers
+from fleet_server.console.incidents import incident_view
 from fleet_server.console.releases import PushView, push_view
 from fleet_server.console.render import STATIC, environment
 from fleet_server.console.review import Choice
 from fleet_server.distribution.models import Push
+from fleet_server.drift.models import Incident
 from fleet_server.rollouts.models import GateDecision, Rollout
 from tests.fleet_server.console_story import CANARY, COMPARISON, SHADOW
 from tests.fleet_server.console_story import evaluation as report
@@ -237,3 +239,17 @@ def test_a_push_says_how_long_the_broadcast_took() -> None:
     assert push_view(push).took == "under way"
     push.started_at, push.finished_at = NOW + 2, NOW + 6
     assert push_view(push) == PushView(NOW, "station-1, station-2", "3.1 MB", "4 s", "65.5 kB")
+
+
+def test_an_incident_tells_a_shift_in_pixels_and_what_came_after() -> None:
+    moved = {
+        "shift_x": {"strength": 6.2, "s": 1.0, "change": 2.41},
+        "mean": {"strength": 4.0, "s": -0.8, "change": -0.12},
+    }
+    incident = Incident(
+        id=1, device="station-1", line="l", camera="cam-1", cause="camera", opened_at=0.0,
+        parts_until_alarm=40, evidence={"moved": moved, "also": {"light": 9.0}},
+    )  # fmt: skip
+    told = [(fact.name, fact.value) for fact in incident_view(incident, 0, 0).evidence]
+    assert ("Since then also", "The light has changed") in told
+    assert any(value.startswith("+2.4 px") for _, value in told)
