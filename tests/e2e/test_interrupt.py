@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -11,8 +12,25 @@ import pytest
 from tests.e2e.conftest import PROGRAM
 from tests.support.wait import eventually
 
+Play = Callable[[Path], subprocess.Popen[str]]
 
-def _play(folder: Path) -> subprocess.Popen[str]:
+
+@pytest.fixture
+def play() -> Iterator[Play]:
+    """Starts a story; none outlives its test."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(folder: Path) -> subprocess.Popen[str]:
+        started.append(_start(folder))
+        return started[-1]
+
+    yield start
+    for story in started:
+        story.kill()
+        story.communicate()
+
+
+def _start(folder: Path) -> subprocess.Popen[str]:
     command = [
         PROGRAM,
         "demo",
@@ -49,8 +67,10 @@ def _left(folder: Path) -> list[str]:
     "moment", ["logs/broker.log", "logs/station-2-agent.log", "trainer/line.toml"]
 )
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "killed"])
-def test_nothing_is_left_running(tmp_path: Path, moment: str, number: signal.Signals) -> None:
-    story = _play(tmp_path)
+def test_nothing_is_left_running(
+    play: Play, tmp_path: Path, moment: str, number: signal.Signals
+) -> None:
+    story = play(tmp_path)
     eventually(lambda: (tmp_path / moment).exists(), timeout_s=60, what=f"{moment} is there")
     story.send_signal(number)
     output, _ = story.communicate(timeout=60)
@@ -60,13 +80,13 @@ def test_nothing_is_left_running(tmp_path: Path, moment: str, number: signal.Sig
         assert "Traceback" not in output
 
 
-def test_a_start_after_a_kill_is_clean(tmp_path: Path) -> None:
-    first = _play(tmp_path)
+def test_a_start_after_a_kill_is_clean(play: Play, tmp_path: Path) -> None:
+    first = play(tmp_path)
     eventually(lambda: (tmp_path / "server/loupe.db").exists(), timeout_s=60, what="a database")
     first.kill()
     first.communicate(timeout=30)
     eventually(lambda: _left(tmp_path) == [], timeout_s=20, what="every process is gone")
-    second = _play(tmp_path)
+    second = play(tmp_path)
     eventually(
         lambda: (tmp_path / "trainer/line.toml").exists(), timeout_s=90, what="training begins"
     )
@@ -75,8 +95,8 @@ def test_a_start_after_a_kill_is_clean(tmp_path: Path) -> None:
     assert second.returncode == 130, output
 
 
-def test_a_second_story_in_the_same_folder_is_refused(tmp_path: Path) -> None:
-    first = _play(tmp_path)
+def test_a_second_story_in_the_same_folder_is_refused(play: Play, tmp_path: Path) -> None:
+    first = play(tmp_path)
     eventually(lambda: (tmp_path / "server").exists(), timeout_s=60, what="the story has begun")
     done = subprocess.run(
         [PROGRAM, "demo", "--headless", "--dir", str(tmp_path)],
