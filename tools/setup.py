@@ -28,6 +28,7 @@ TORCH = "torch==2.13.0"  # exactly: a range may take a build that brings gigabyt
 SYSTEM = {
     "mosquitto": ("mosquitto", "the MQTT broker between devices and server", "demo"),
     "chromium": ("chromium", "the browser that tests of the console drive", "dev"),
+    "systemd": ("systemd-analyze", "reads the units that are rendered for devices", "dev"),
     "strace": ("strace", "kills the agent at every system call in tests of sudden death", "dev"),
 }
 """Debian package: the program in it, what for, and for which set-up it is needed."""

@@ -92,11 +92,10 @@ def test_telemetry_is_off_and_a_hung_agent_is_restarted(name: str) -> None:
     assert "Restart=always" in lines
 
 
-@pytest.mark.skipif(VERIFY is None, reason="systemd-analyze is not on this machine")
 @pytest.mark.parametrize("name", names())
 def test_systemd_understands_every_line_of_the_unit(name: str, tmp_path: Path) -> None:
     # The program need not be installed here; unknown keys leave the exit status at 0.
-    assert VERIFY is not None
+    assert VERIFY is not None, "systemd-analyze is missing; on Debian `make test` installs it"
     unit = tmp_path / "loupe-agent.service"
     text = render(find(name))["loupe-agent.service"]
     unit.write_text(text.replace("/opt/loupe/bin/loupe-agent", "/bin/true"))
