@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from fleet_contract.errors import ConfigError
+from fleet_contract.messages import expected_and_found
 from fleet_contract.names import RESERVED_DEVICES, DeviceName, Id, LineName
 from fleet_contract.units import Bytes, Hertz, Seconds
 
@@ -211,10 +212,8 @@ def _mistake(path: Path, error: ValidationError) -> ConfigError:
         return ConfigError(f"{path}: {key} is no setting", remedy=_suggestion(where))
     if problem["type"] == "missing":
         return ConfigError(f"{path}: {key} is missing", remedy=_AS_IN_THE_EXAMPLE)
-    return ConfigError(
-        f"{path}: {key}: {problem['msg']}", found=repr(problem["input"])[:200],
-        remedy=_AS_IN_THE_EXAMPLE,
-    )  # fmt: skip
+    told = expected_and_found(problem["msg"], problem["input"])
+    return ConfigError(f"{path}: {key}: {told}", remedy=_AS_IN_THE_EXAMPLE)
 
 
 _AS_IN_THE_EXAMPLE = "`loupe-agent example-config` shows every setting."

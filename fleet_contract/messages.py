@@ -37,10 +37,17 @@ class Message(BaseModel):
 
 
 def first_problem(error: ValidationError) -> str:
-    """The first problem of a validation error on one line: where, and what was expected."""
+    """The first problem of a validation error on one line: where, what was expected, what came."""
     problem = error.errors(include_url=False)[0]
     where = ".".join(str(part) for part in problem["loc"]) or "document"
-    return f"{where}: {problem['msg']}"
+    return f"{where}: {expected_and_found(problem['msg'], problem['input'])}"
+
+
+def expected_and_found(message: str, value: object) -> str:
+    """A validator's message, and the value that it is about where that is short enough to show."""
+    text = message.removeprefix("Value error, ")
+    shown = value is not None and isinstance(value, str | int | float)
+    return f"{text}; found {repr(value)[:100]}" if shown else text
 
 
 class Stream(StrEnum):

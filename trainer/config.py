@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from fleet_contract.errors import ConfigError
 from fleet_contract.manifest import Preprocess
+from fleet_contract.messages import expected_and_found
 from fleet_contract.names import LineName
 from fleet_contract.units import Seconds
 
@@ -160,8 +161,7 @@ def _problem(error: ValidationError) -> str:
     problem = error.errors(include_url=False)[0]
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] != "extra_forbidden":
-        found = "" if problem["type"] == "missing" else f"; found {problem['input']!r}"
-        return f"{key}: {problem['msg']}{found}"
+        return f"{key}: {expected_and_found(problem['msg'], problem['input'])}"
     table = next(iter(problem["loc"])) if len(problem["loc"]) > 1 else ""
     field = TrainerConfig.model_fields.get(str(table))
     tables: type[BaseModel] = TrainerConfig

@@ -46,7 +46,7 @@ def test_the_agent_reads_the_rendered_board(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ('"600MB"', "600000000", r"service\.memory_max: .*such as '10MB', found 600000000"),
+        ('"600MB"', "600000000", r"service\.memory_max: .*such as '10MB'; found 600000000"),
         ('"600MB"', '"3.5GB"', r"memory_max is 3500000000 bytes, expected at most three quarters"),
         ("threads = 2", "threads = 8", r"inference\.threads is 8, the board has 4 cores"),
         ("threads = 2", "treads = 2", r"inference\.threads: Field required"),

@@ -36,7 +36,7 @@ def test_a_board_is_read_with_its_units(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ('"600MB"', "600", r"memory_limit: .*such as '10MB', found 600"),
+        ('"600MB"', "600", r"memory_limit: .*such as '10MB'; found 600"),
         ('"600MB"', '"6MB"', r"memory_limit: .*greater than or equal to"),
         ('"onnx"', '"onx"', r"runtime: .*'onnx' or 'litert'"),
         ('"int8"', '"int4"', r"precision: .*'fp32' or 'int8'"),
