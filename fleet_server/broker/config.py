@@ -81,12 +81,13 @@ def prepare_broker(
     pki: Path,
     *,
     port: int,
-    host: str = "127.0.0.1",
+    reachable: str = "",
     consumers: Iterable[str] = (),
 ) -> Path:
     """Writes the broker's certificate (into `pki`), configuration, access list and data folder.
 
-    Returns the path of the configuration. Running it again renders the files anew and keeps the
+    `reachable`: the name or address by which devices on other machines reach the broker; with it the
+    broker listens on every interface, without it on loopback alone. Returns the path of the configuration. Running it again renders the files anew and keeps the
     keys and the data. Raises ConfigError for a port that cannot be one.
     """
     if not 1 <= port <= 65535:
@@ -97,7 +98,10 @@ def prepare_broker(
     (folder / DATA).mkdir(parents=True, exist_ok=True, mode=0o700)
     create_ca(pki)
     if not (pki / "broker.key").exists():
-        issue(pki, "broker", Kind.BROKER).save(pki / "broker.crt", pki / "broker.key")
+        issue(pki, "broker", Kind.BROKER, reachable=reachable).save(
+            pki / "broker.crt", pki / "broker.key"
+        )
+    host = "0.0.0.0" if reachable else "127.0.0.1"
     config = render_config(folder, pki, port=port, host=host)
     write_private(folder / ACL, render_acl(consumers).encode(), replace=True)
     write_private(folder / CONFIG, config.encode(), replace=True)

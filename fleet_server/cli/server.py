@@ -30,6 +30,9 @@ def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty folder.")],
     http_port: Annotated[int, typer.Option(help="Port of the console and the API.")] = 8420,
     broker_port: Annotated[int, typer.Option(help="Port of the broker.")] = 8883,
+    broker_host: Annotated[
+        str, typer.Option(help="Name or address by which other machines reach the broker.")
+    ] = "",
 ) -> None:
     """Make a server's folder: keys, certificates, broker, database, trust repositories."""
     if (folder / FILE_NAME).exists():
@@ -43,7 +46,7 @@ def init(
         raise ResourceError(f"{folder} cannot be made", found=str(error)) from error
     keys = folder / "pki"
     keys.mkdir(exist_ok=True, mode=0o700)
-    conf = prepare_broker(folder / "broker", keys, port=broker_port)
+    conf = prepare_broker(folder / "broker", keys, port=broker_port, reachable=broker_host)
     if not (keys / "server.key").exists():
         pki.issue(keys, "server", pki.Kind.SERVER).save(keys / "server.crt", keys / "server.key")
     trust.create(folder)

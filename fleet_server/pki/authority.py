@@ -29,6 +29,7 @@ CONSUMER_PATTERN = r"consumer\.[A-Za-z0-9_-]{1,50}"
 _BACKDATE = timedelta(days=1)  # a device whose clock runs a little late accepts it at once
 _CA_LIFE = timedelta(days=20 * 365)
 _LEAF_LIFE = timedelta(days=10 * 365)
+_HOST_NAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9-]+)*")
 _CRL_LIFE = timedelta(days=10 * 365)  # an expired list would lock everybody out
 
 
@@ -88,10 +89,18 @@ def _new_ca(folder: Path, now: datetime) -> None:
     Issued(_pem(certificate), _key_pem(key)).save(folder / CA_CERTIFICATE, folder / CA_KEY)
 
 
-def issue(folder: Path, common_name: str, kind: Kind, clock: Clock | None = None) -> Issued:
+def issue(
+    folder: Path,
+    common_name: str,
+    kind: Kind,
+    clock: Clock | None = None,
+    *,
+    reachable: str = "",
+) -> Issued:
     """A new key and a certificate for `common_name`, signed by the authority in `folder`.
 
-    Nothing is written. Raises ConfigError for a name that this kind may not bear, ResourceError
+    `reachable`: a host name or address besides localhost under which it is called. Nothing is
+    written. Raises ConfigError for a name that this kind may not bear, ResourceError
     where the authority cannot be read.
     """
     check_name(common_name, kind)
@@ -109,10 +118,22 @@ def issue(folder: Path, common_name: str, kind: Kind, clock: Clock | None = None
         )
     )
     if kind in (Kind.BROKER, Kind.SERVER):
-        local = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-        names = x509.SubjectAlternativeName([x509.DNSName("localhost"), local])
+        hosts = ["localhost", "127.0.0.1", *([reachable] if reachable else [])]
+        names = x509.SubjectAlternativeName([_host(host) for host in hosts])
         builder = builder.add_extension(names, critical=False)
     return Issued(_pem(builder.sign(ca_key, hashes.SHA256())), _key_pem(key))
+
+
+def _host(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        pass
+    if not _HOST_NAME.fullmatch(host):
+        raise ConfigError(
+            f"{host!r} is no host", expected="a name such as broker.example, or an address"
+        )
+    return x509.DNSName(host)
 
 
 def check_name(common_name: str, kind: Kind) -> None:

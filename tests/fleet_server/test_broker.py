@@ -10,8 +10,8 @@ import pytest
 from fleet_contract.errors import ConfigError, ResourceError
 from fleet_contract.topics import build
 from fleet_server.broker import prepare_broker, render_acl, start_broker
-from fleet_server.pki import revoke
-from tests.support.broker import Pki, TestBroker
+from fleet_server.pki import Kind, issue, revoke
+from tests.support.broker import Pki, TestBroker, free_port
 from tests.support.client import Peer, peer
 from tests.support.wait import eventually
 
@@ -213,6 +213,42 @@ def test_a_configuration_that_mosquitto_refuses_is_said_with_its_own_words(
 def test_a_missing_configuration_is_said(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="loupe-server init"):
         start_broker(tmp_path / "mosquitto.conf")
+
+
+def verified_host(config: Path, pki: Path, address: str, port: int) -> str:
+    """The subject of the broker's certificate, where it holds for `address` and somebody listens."""
+    context = ssl.create_default_context(cafile=str(pki / "ca.crt"))
+    issue(pki, "probe", Kind.DEVICE).save(pki / "probe.crt", pki / "probe.key")
+    context.load_cert_chain(pki / "probe.crt", pki / "probe.key")
+    running = start_broker(config)
+    try:
+        with (
+            socket.create_connection((address, port), timeout=10) as raw,
+            context.wrap_socket(raw, server_hostname=address) as tls,
+        ):
+            certificate = tls.getpeercert() or {}
+            return str(certificate["subject"])
+    finally:
+        running.stop()
+
+
+def test_other_machines_reach_the_broker_under_the_name_that_was_given(tmp_path: Path) -> None:
+    port = free_port()
+    config = prepare_broker(tmp_path / "broker", tmp_path / "pki", port=port, reachable="127.0.0.2")
+    assert "broker" in verified_host(config, tmp_path / "pki", "127.0.0.2", port)
+
+
+def test_without_a_name_the_broker_listens_on_loopback_alone(tmp_path: Path) -> None:
+    port = free_port()
+    config = prepare_broker(tmp_path / "broker", tmp_path / "pki", port=port)
+    with pytest.raises(ConnectionRefusedError):
+        verified_host(config, tmp_path / "pki", "127.0.0.2", port)
+
+
+def test_a_host_that_is_none_is_refused_before_a_key_is_made(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is no host"):
+        prepare_broker(tmp_path / "broker", tmp_path / "pki", port=1883, reachable="a b")
+    assert not (tmp_path / "pki" / "broker.key").exists()
 
 
 def test_preparing_again_keeps_the_brokers_key(tmp_path: Path, pki: Pki) -> None:
