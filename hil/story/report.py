@@ -74,6 +74,7 @@ def _parts(db: sqlite3.Connection, world: World) -> Row:
 
 def _bundle(row: Row) -> Row:
     models = row["evaluation"]["models"]
+    flips = {key: model["flips"] for key, model in models.items() if "flips" in model}
     return {
         "digest": row["digest"],
         "line": row["line"],
@@ -84,7 +85,8 @@ def _bundle(row: Row) -> Row:
         "size_bytes": row["length"],
         "auroc_fp32": models["onnx/fp32"]["image_auroc"],
         "auroc_int8": models["onnx/int8"]["image_auroc"],
-        "flips": {key: model["flips"] for key, model in models.items() if "int8" in key},
+        "flips": max(flips.values()),
+        "flips_by_model": flips,
         "lineage": row["lineage"],
     }
 
