@@ -9,6 +9,7 @@ Run again it ends at once: a stamp in `.venv` tells for which pins and which che
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import shutil
@@ -28,10 +29,11 @@ TORCH = "torch==2.13.0"  # exactly: a range may take a build that brings gigabyt
 SYSTEM = {
     "mosquitto": ("mosquitto", "the MQTT broker between devices and server", "demo"),
     "chromium": ("chromium", "the browser that tests of the console drive", "dev"),
+    "libatomic1": ("libatomic.so.1", "what drives that browser is linked against it", "dev"),
     "systemd": ("systemd-analyze", "reads the units that are rendered for devices", "dev"),
     "strace": ("strace", "kills the agent at every system call in tests of sudden death", "dev"),
 }
-"""Debian package: the program in it, what for, and for which set-up it is needed."""
+"""Debian package: the program or library in it, what for, and for which set-up it is needed."""
 SBIN = os.pathsep.join(["/usr/local/sbin", "/usr/sbin", "/sbin"])
 NETWORK = ("name resolution", "Failed to establish", "NewConnectionError", "ReadTimeout", "ENOTFOUND",
            "Network is unreachable", "ConnectTimeout", "Connection refused", "EAI_AGAIN")  # fmt: skip
@@ -117,7 +119,7 @@ def is_done(kind: str) -> bool:
 def install_system_packages(kind: str) -> None:
     """Installs what is missing, by apt-get where there is one. Raises SetupError elsewhere."""
     wanted = [name for name, (_, _, need) in SYSTEM.items() if need == "demo" or need == kind]
-    missing = [name for name in wanted if not has_program(SYSTEM[name][0])]
+    missing = [name for name in wanted if not is_there(SYSTEM[name][0])]
     reasons = [f"  {name}: {SYSTEM[name][1]}" for name in missing]
     if not has_venv():
         missing.append("python3-venv")
@@ -137,7 +139,14 @@ def install_system_packages(kind: str) -> None:
     check_installed(missing)
 
 
-def has_program(name: str) -> bool:
+def is_there(name: str) -> bool:
+    """Whether a program, or a library by its file name (`libx.so.1`), is on this machine."""
+    if ".so." in name:
+        try:
+            ctypes.CDLL(name)
+        except OSError:
+            return False
+        return True
     return shutil.which(name, path=os.environ.get("PATH", "") + os.pathsep + SBIN) is not None
 
 
@@ -171,7 +180,7 @@ def keep_service_off() -> None:
 
 
 def check_installed(packages: list[str]) -> None:
-    still = [name for name in packages if name in SYSTEM and not has_program(SYSTEM[name][0])]
+    still = [name for name in packages if name in SYSTEM and not is_there(SYSTEM[name][0])]
     if "python3-venv" in packages and not has_venv():
         still.append(f"python3-venv for {sys.executable}")
     if still:

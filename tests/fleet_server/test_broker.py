@@ -86,10 +86,13 @@ def test_every_device_hears_what_is_for_all(broker: TestBroker, server: Peer) ->
         eventually(lambda: (topic, b"block") in two.received, 10, "the block reaches two")
 
 
-def test_a_consumer_reads_what_devices_say_and_says_nothing(
-    broker: TestBroker, server: Peer
-) -> None:
-    with peer(broker, "consumer.grafana") as consumer, peer(broker, "acl-a") as device:
+def test_a_consumer_reads_what_devices_say_and_says_nothing(fresh_broker: TestBroker) -> None:
+    # A broker of its own: what other tests retained is none of this one's.
+    with (
+        peer(fresh_broker, "server") as server,
+        peer(fresh_broker, "consumer.grafana") as consumer,
+        peer(fresh_broker, "acl-a") as device,
+    ):
         consumer.subscribe("#")
         device.subscribe("loupe/v1/dev/acl-a/down/#")
         consumer.publish(build("cmd", device="acl-a"), b"forged")

@@ -113,3 +113,9 @@ def test_the_list_of_targets_is_what_make_does_first() -> None:
     assert [line.split()[1] for line in done.stdout.splitlines()] == [
         "help", "setup", "demo", "test", "check", "bench", "clean",
     ]  # fmt: skip
+
+
+def test_a_library_is_looked_for_by_loading_it() -> None:
+    assert setup.is_there("libc.so.6")
+    assert not setup.is_there("libnothing.so.9")
+    assert setup.is_there("sh")
