@@ -19,6 +19,7 @@ from fleet_contract.messages import (
     PartsBody,
     Record,
     Stream,
+    UpdateStep,
     first_problem,
 )
 from fleet_contract.names import Verdict
@@ -123,7 +124,8 @@ def parse_body(model: type[_Body], body: dict[str, Any]) -> _Body:
 def _window_row(key: dict[str, Any], window: Window) -> WindowRow:
     if not (math.isfinite(window.start_s) and math.isfinite(window.end_s)):
         raise ContractError("a window's times are not finite")
-    for histogram in (*window.features.values(), window.score, window.latency_ms):
+    shadow = (window.shadow.score_difference, window.shadow.latency_ms) if window.shadow else ()
+    for histogram in (*window.features.values(), window.score, window.latency_ms, *shadow):
         histogram.histogram()
     return WindowRow(
         **key,
@@ -157,6 +159,9 @@ def _parts_row(key: dict[str, Any], parts: PartsBody) -> PartsRow:
 
 
 def _event_row(key: dict[str, Any], event: EventBody, time_s: float) -> EventRow:
+    if event.kind == "update":
+        # Rollouts are judged by these: one that cannot be read must not get that far.
+        parse_body(UpdateStep, event.data)
     named = event.data.get("digest")
     return EventRow(
         **key,

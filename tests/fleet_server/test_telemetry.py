@@ -1,11 +1,13 @@
 """Counting: how far a stream is, and which parts are missing."""
 
 import random
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet_contract.messages import Stream
+from fleet_contract.messages import EventBody, Stream
 from fleet_contract.names import Verdict
 from fleet_server.services import Services
 from fleet_server.telemetry import service
@@ -86,3 +88,24 @@ def test_old_windows_are_forgotten_but_the_newest(services: Services) -> None:
         assert service.forget_windows(session, 50.0) == 1
         assert service.forget_windows(session, 500.0) == 0
         assert len(service.recent_windows(session, "s1", None, 0.0, 10)) == 1
+
+
+@pytest.mark.parametrize(
+    "data",
+    [{}, {"state": "flying"}, {"state": "failed", "digest": "x", "rollout": "1", "attempt": 0}],
+    ids=["empty", "unknown-state", "no-digest"],
+)
+def test_an_update_step_that_cannot_be_read_never_reaches_the_rollouts(
+    services: Services, data: dict[str, Any]
+) -> None:
+    body = EventBody(kind="update", text="update", data=data)
+    with services.database.write() as session:
+        problems = service.store(
+            session, envelope("station-1", Stream.EVENTS, [record(1, body)]), 0.0
+        )
+        stored = service.recent_events(session, "station-1", None, 0, 10)
+        ack = service.acknowledgement(session, "station-1", "spool-1")
+    assert len(problems) == 1
+    assert stored == []
+    assert ack is not None
+    assert ack.streams[Stream.EVENTS] == 1
