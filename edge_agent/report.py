@@ -66,7 +66,8 @@ class Report:
         self._verdicts: deque[PartVerdict] = deque()
         self._windows: deque[Window] = deque()
         self._samples: deque[tuple[SampleBody, Why, bytes]] = deque()
-        self._stored_s = clock.monotonic()
+        # Long ago: the first verdict after a start or a pause is stored at once, not a batch later.
+        self._stored_s = -1e9
         self._sampled_s = -1e9
         self._shift_reference: NDArray[np.float32] | None = None
         self.write_failures = self.given_up = 0
@@ -207,9 +208,9 @@ class Report:
 
     def flush(self) -> bool:
         """Stores all that waits, and the progress with it. On a full disk it is kept for later."""
-        self._stored_s = self._clock.monotonic()
         if not self._waiting():
             return False
+        self._stored_s = self._clock.monotonic()
         try:
             with self._db.transaction():
                 self._store()

@@ -60,16 +60,24 @@ def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path)
 
 
+def test_the_first_verdict_after_a_start_is_stored_at_once(bench: Bench) -> None:
+    bench.part(1)
+    assert bench.report.tick()
+    assert bench.numbers() == [1]
+
+
 def test_a_batch_is_stored_after_32_parts_or_a_second(bench: Bench) -> None:
-    for trigger in range(1, 32):
+    bench.part(1)
+    assert bench.report.tick()
+    for trigger in range(2, 33):
         bench.part(trigger)
         assert not bench.report.tick()
-    bench.part(32)
-    assert bench.report.tick()
     bench.part(33)
+    assert bench.report.tick()
+    bench.part(34)
     bench.clock.advance(1.1)
     assert bench.report.tick()
-    assert bench.numbers() == list(range(1, 34))
+    assert bench.numbers() == list(range(1, 35))
 
 
 def test_progress_moves_with_the_batch_and_not_before(bench: Bench) -> None:
