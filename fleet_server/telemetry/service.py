@@ -207,25 +207,6 @@ def acknowledgement(session: Session, device: str, spool_id: str) -> Ack | None:
     return Ack(spool_id=spool_id, streams={Stream(row.stream): row.contiguous for row in rows})
 
 
-def device_windows(
-    session: Session,
-    line: str,
-    devices: list[str],
-    since_s: float,
-    until_s: float | None = None,
-) -> list[tuple[str, Window]]:
-    """The windows of `devices` on `line` that begin at or after `since_s` (and end by `until_s`)."""
-    query = (
-        select(WindowRow)
-        .where(WindowRow.line == line, WindowRow.start_s >= since_s)
-        .where(col(WindowRow.device).in_(devices))
-        .order_by(col(WindowRow.start_s), col(WindowRow.id))
-    )
-    if until_s is not None:
-        query = query.where(WindowRow.end_s <= until_s)
-    return [(row.device, parse_body(Window, row.body)) for row in session.exec(query)]
-
-
 def parts_summary(
     session: Session, device: str | None = None
 ) -> dict[tuple[str, str, str], tuple[dict[str, int], PartsCount]]:

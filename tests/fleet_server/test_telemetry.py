@@ -68,18 +68,6 @@ def test_a_summary_names_missing_parts_in_any_order_of_arrival(services: Service
     assert (count.missing, count.counted, count.duplicates) == ([(21, 23)], 27, 3)
 
 
-def test_windows_come_back_by_line_devices_and_time(services: Services) -> None:
-    with services.database.write() as session:
-        for device in ("s1", "s2", "s3"):
-            records = [record(n + 1, window(start_s=10.0 * n)) for n in range(5)]
-            service.store(session, envelope(device, Stream.WINDOWS, records), 1.0)
-    with services.database.read() as session:
-        found = service.device_windows(session, "watch-case", ["s1", "s3"], 10.0, 32.0)
-    assert [(device, w.start_s) for device, w in found] == [
-        ("s1", 10.0), ("s3", 10.0), ("s1", 20.0), ("s3", 20.0), ("s1", 30.0), ("s3", 30.0),
-    ]  # fmt: skip
-
-
 def test_old_windows_are_forgotten_but_the_newest(services: Services) -> None:
     with services.database.write() as session:
         for n, received in enumerate((1.0, 100.0)):
