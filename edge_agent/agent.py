@@ -62,7 +62,7 @@ class Agent:
 
     def _make_link(self) -> None:
         config = self._config
-        key = device_key(config.link.key)
+        key = device_key(config.device, config.link)
         self._state = StateReport(
             config.device, self._line, self._board, self._db, self._spool, self._durable, key,
             self._clock,

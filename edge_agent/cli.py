@@ -60,7 +60,7 @@ def check(config: ConfigPath) -> None:
     station = load_config(config)
     board = read_board(station.board.file)
     tls_context(station.link)
-    device_key(station.link.key)
+    device_key(station.device, station.link)
     for path in (station.trust.image_root, station.trust.director_root):
         if not path.is_file():
             raise ResourceError(

@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.x509.oid import NameOID
 
 from edge_agent import VERSION
+from edge_agent.config import LinkConfig
 from edge_agent.db import Database
 from edge_agent.health import boot_id
 from edge_agent.spool import Spool
@@ -17,8 +20,10 @@ from fleet_contract.messages import DeviceState
 from fleet_contract.trust.signing import sign_state
 
 
-def device_key(path: Path) -> ec.EllipticCurvePrivateKey:
-    """The key of the device's certificate. Raises ConfigError."""
+def device_key(device: str, link: LinkConfig) -> ec.EllipticCurvePrivateKey:
+    """The key of the device's certificate, which must be `device`'s. Raises ConfigError."""
+    _check_name(device, link.cert)
+    path = link.key
     try:
         key = load_pem_private_key(path.read_bytes(), None)
     except (OSError, ValueError, TypeError) as error:
@@ -26,6 +31,22 @@ def device_key(path: Path) -> ec.EllipticCurvePrivateKey:
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise ConfigError(f"link.key: {path} is no EC key", expected="ECDSA P-256")
     return key
+
+
+def _check_name(device: str, path: Path) -> None:
+    # The broker knows the device by this name, and drops without a word what it says under another.
+    try:
+        subject = x509.load_pem_x509_certificate(path.read_bytes()).subject
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"link.cert: {path} cannot be read: {error}") from error
+    names = [str(name.value) for name in subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+    if names != [device]:
+        raise ConfigError(
+            "device is not the name in link.cert",
+            expected=", ".join(names) or "a certificate with a common name",
+            found=device,
+            remedy=f"Set device to the name in {path.name}, or use the files of that device.",
+        )
 
 
 class StateReport:

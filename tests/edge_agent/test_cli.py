@@ -11,6 +11,16 @@ def test_check_names_what_the_station_is(scene: Scene) -> None:
     assert f"{scene.device} inspects watch-case on x86-64-box (onnx/fp32)" in done.stdout
 
 
+def test_a_device_that_is_not_its_certificates_is_refused(scene: Scene) -> None:
+    station = scene.station()
+    config = station.folder / "station.toml"
+    config.write_text(config.read_text().replace(f'"{scene.device}"', '"somebody-else"', 1))
+    for command in ("check", "run"):
+        done = station.call(command)
+        assert done.returncode == 2
+        assert f"device is not the name in link.cert; expected {scene.device}" in done.stderr
+
+
 def test_a_key_that_does_not_fit_its_certificate_is_refused(scene: Scene) -> None:
     station = scene.station()
     (station.folder / "device.key").write_bytes(
