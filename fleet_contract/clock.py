@@ -25,7 +25,7 @@ class SystemClock:
 
 
 class ManualClock:
-    """A clock that moves only when told to; `monotonic` and `time` move together."""
+    """A clock that moves only when told to; `advance` moves `monotonic` and `time` together."""
 
     def __init__(self, time_s: float = 1_700_000_000.0, monotonic_s: float = 0.0) -> None:
         self._time, self._monotonic = time_s, monotonic_s
@@ -42,3 +42,7 @@ class ManualClock:
             raise ValueError(f"a clock does not go back: {seconds} s")
         self._time += seconds
         self._monotonic += seconds
+
+    def set_wrong(self, seconds: float) -> None:
+        """Wall time jumps by `seconds`, either way, as when a clock is set; durations go on."""
+        self._time += seconds

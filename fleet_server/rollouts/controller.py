@@ -38,6 +38,8 @@ from fleet_server.trust.director import Assigned
 log = logging.getLogger(__name__)
 
 _RENEW_EVERY_S = 60.0
+_JUMP_S = 2.0
+"""Wall time that moves this much against durations between two ticks was set, not drifted."""
 _HOLD_EVERY_S = 5.0
 """Holds are kept this often; promotions and roll-backs always."""
 
@@ -54,6 +56,7 @@ class Controller:
         """Rollout -> start of its stage, what was counted since, and what devices counted before."""
         self._listening_since = services.clock.time()
         """Nobody could be heard before: silence and time then are not held against devices."""
+        self._offset_s = self._wall_offset()
 
     def start(self) -> None:
         """Finishes what a crash interrupted, and tells every device to look."""
@@ -63,7 +66,7 @@ class Controller:
     def tick(self) -> None:
         """One round."""
         now = self._services.clock.time()
-        if not self._services.publisher.connected:
+        if not self._services.publisher.connected or self._clock_was_set():
             self._listening_since = now
         publish_ready(self._services)
         self._begin_approved(now)
@@ -74,6 +77,14 @@ class Controller:
         self._adopt(now)
         self._publish_due()
         self._renew(now)
+
+    def _wall_offset(self) -> float:
+        return self._services.clock.time() - self._services.clock.monotonic()
+
+    def _clock_was_set(self) -> bool:
+        """Whether wall time jumped: every device would seem silent for as long as it jumped."""
+        before, self._offset_s = self._offset_s, self._wall_offset()
+        return abs(self._offset_s - before) > _JUMP_S
 
     def _live(self) -> list[Rollout]:
         with self._services.database.read() as session:

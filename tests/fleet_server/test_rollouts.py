@@ -228,6 +228,15 @@ def test_a_device_that_says_nothing_counts_as_failed(fleet: Fleet, pair: tuple[s
     assert "c: silent (not heard of for 240 s)" in rollout.reason
 
 
+def test_a_clock_that_is_set_is_not_held_against_devices(
+    fleet: Fleet, pair: tuple[str, str]
+) -> None:
+    number = in_shadow(fleet, pair)
+    fleet.deploy.clock.set_wrong(10_000)
+    fleet.controller.tick()
+    assert fleet.deploy.rollout(number).state == "running"
+
+
 def test_an_outage_of_the_server_is_not_held_against_devices(
     fleet: Fleet, pair: tuple[str, str]
 ) -> None:
