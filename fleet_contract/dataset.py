@@ -6,7 +6,7 @@ parent; a holdout item never becomes a training item, and groups never stand on 
 
 import hashlib
 import json
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -18,6 +18,22 @@ GOOD = "good"
 """The label of a part without defect; every other label is a class of defect."""
 
 
+MASK_SOMEWHERE, MASK_DEFECT = 128, 255
+"""Values of a mask beside 0: somewhere in this box is a defect; this pixel is defective."""
+
+
+class Region(BaseModel):
+    """One marked defect of an image."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    label: str = Field(pattern=r"^[a-z0-9_-]{1,40}$")
+    box: tuple[int, int, int, int]
+    """Left, top, width, height in pixels of the image."""
+    exact: bool
+    """Whether the mask shows its pixels (255), or only its box (128)."""
+
+
 class DatasetItem(BaseModel):
     """One image."""
 
@@ -26,12 +42,17 @@ class DatasetItem(BaseModel):
     sha256: Digest
     label: str = Field(pattern=r"^[a-z0-9_-]{1,40}$")
     mask: Digest | None = None
-    """SHA-256 of a mask image (PNG, grey, 0 or 255, size of the image); None: only the label is known."""
+    """SHA-256 of a mask image (PNG, grey, size of the image): 0 is clean, `MASK_DEFECT` defective,
+    `MASK_SOMEWHERE` a box that holds a defect; None: only the label is known."""
+    regions: tuple[Region, ...] = ()
+    """The marked defects one by one, where the source told them apart; the mask holds all of them."""
     group: str = Field(min_length=1, max_length=200)
     """The physical part; all images of one part stand on one side of the split."""
     split: Literal["train", "holdout"]
     slices: dict[str, str] = Field(default_factory=dict)
     """What results are reported by: exposure, camera, station, light, ..."""
+    appraisals: dict[str, str] = Field(default_factory=dict)
+    """What people said of the image, label by name, where more than one labelled it."""
     source: str = ""
     """Where it came from: a file name, or a part `device:spool:number`."""
 
@@ -47,6 +68,8 @@ class DatasetVersion(BaseModel):
     reason: str = Field(max_length=500)
     """Why the version was made: `import of FOLDER`, `incident 3`, ..."""
     channels: Literal[1, 3]
+    depth: Literal[8, 16] = 8
+    """Bits of a channel."""
     items: list[DatasetItem] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -60,6 +83,7 @@ class DatasetVersion(BaseModel):
     def canonical(self) -> bytes:
         """The JSON that the digest is of: sorted keys, no blanks, items sorted by source and digest."""
         content = self.model_dump(mode="json")
+        _drop_defaults(content)
         content["items"].sort(key=lambda item: (item["source"], item["sha256"]))
         return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
 
@@ -84,9 +108,20 @@ class DatasetVersion(BaseModel):
                 parent=self.digest(),
                 reason=reason,
                 channels=self.channels,
+                depth=self.depth,
                 items=[*self.items, *fresh],
             ).model_dump_json()
         )
+
+
+def _drop_defaults(content: dict[str, Any]) -> None:
+    """Leaves out what versions before these fields did not have, so that their digests stay."""
+    if content["depth"] == 8:
+        del content["depth"]
+    for item in content["items"]:
+        for name in ("regions", "appraisals"):
+            if not item[name]:
+                del item[name]
 
 
 def parse_version(data: str | bytes) -> DatasetVersion:
