@@ -18,13 +18,16 @@ def _alembic() -> Config:
     return config
 
 
-def upgrade(database: Database) -> None:
-    """Runs every migration that is missing. Raises StateError for a schema newer than this code."""
+def upgrade(database: Database, to: str = "head") -> None:
+    """Runs every migration up to `to` that is missing.
+
+    Raises StateError for a schema newer than this code.
+    """
     config = _alembic()
     with database.engine.connect() as connection:
         config.attributes["connection"] = connection
         try:
-            command.upgrade(config, "head")
+            command.upgrade(config, to)
         except CommandError as error:
             raise StateError(
                 "the database has a schema that this version does not know",

@@ -1,5 +1,8 @@
 """Samples with their labels, and dataset versions."""
 
+from typing import Any
+
+from sqlalchemy import JSON, Column
 from sqlmodel import Field, SQLModel
 
 
@@ -30,6 +33,8 @@ class Sample(SQLModel, table=True):
     label: str | None = None
     labelled_by: str | None = None
     labelled_at: float | None = None
+    dataset: str | None = None
+    """Digest of the first dataset version that holds its image; None: a label that is new."""
 
 
 class DatasetRow(SQLModel, table=True):
@@ -43,3 +48,5 @@ class DatasetRow(SQLModel, table=True):
     train: int
     holdout: int
     created_at: float
+    counts: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
+    """`fleet_server.labels.counts.Counts` of its items."""

@@ -14,7 +14,14 @@ from fleet_server.db.engine import Database, after_commit
 from fleet_server.db.migrate import heads, revision, upgrade
 from fleet_server.db.models import metadata
 from fleet_server.registry.models import Line
+from fleet_server.runs.models import TrainingRun
 from fleet_server.services import Services
+
+_EARLIER_RUN = """
+    INSERT INTO trainingrun (id, line, state, dataset, config, epoch, requested_by, created_at, attempts,
+        cancel_requested, progress, message, comparison, metrics, error)
+    VALUES ('r1', 'line', 'failed', 'd', '', 1, 'ann', 0, 1, 0, 0, '', '{}', '{}', '')
+"""
 
 
 def test_the_migrations_make_exactly_the_tables_of_the_models(services: Services) -> None:
@@ -26,6 +33,18 @@ def test_there_is_one_head_and_upgrading_again_changes_nothing(services: Service
     assert len(heads()) == 1
     upgrade(services.database)
     assert revision(services.database) == heads()[0]
+
+
+def test_rows_of_an_earlier_version_stay_usable(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'earlier.db'}")
+    upgrade(database, "0002_releases")
+    with database.write() as session:
+        session.connection().execute(text(_EARLIER_RUN))
+    upgrade(database)
+    with database.read() as session:
+        run = session.exec(select(TrainingRun)).one()
+    assert (run.id, run.causes, run.checkpoint, run.checkpoint_bytes) == ("r1", [], None, 0)
+    database.close()
 
 
 def test_a_schema_of_a_later_version_is_said(tmp_path: Path) -> None:
