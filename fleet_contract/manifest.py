@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from fleet_contract.errors import BundleError
+from fleet_contract.errors import BundleError, DataError
 from fleet_contract.messages import first_problem
 from fleet_contract.names import Digest, LineName, Precision, Runtime, Verdict
 from fleet_contract.windows import Window
@@ -49,44 +49,158 @@ class InputSchema(Part):
     """What a frame must be; one that is not is no_decision, never guessed at."""
 
     channels: Literal[1, 3]
+    depth: Literal[8, 16] = 8
+    """Bits of a channel: frames are uint8 or uint16."""
     min_side: int = Field(ge=8)
     max_side: int = Field(le=16384)
     """Shortest and longest side of a frame in pixels."""
+    grey_range: tuple[float, float] = (0.0, 255.0)
+    """Mean grey level that a frame may have, in levels of 8 bits, both ends included."""
+
+
+class Tiling(Part):
+    """A grid of tiles over a frame that shows too little in one view: each goes through the graph.
+
+    The frame is resized so that `rows` x `columns` tiles of the graph's size cover it exactly. The
+    part's score is the largest of its views.
+    """
+
+    rows: int = Field(ge=1, le=32)
+    columns: int = Field(ge=1, le=32)
+    overlap: int = Field(ge=0, le=1024)
+    """Pixels of the resized frame that neighbours share."""
+    whole: bool = True
+    """Whether the whole frame, resized to the graph's size, is one more view: for large, faint
+    defects."""
 
 
 class Preprocess(Part):
-    """From a frame (uint8 RGB or grey) to the graph's input; normalisation is inside the graph."""
+    """From a frame (RGB or grey) to the graph's input; normalisation is inside the graph."""
 
     height: int = Field(ge=8, le=4096)
     width: int = Field(ge=8, le=4096)
+    """Of the graph's input in pixels."""
     interpolation: Literal["area", "linear"] = "area"
     channel_order: Literal["rgb", "bgr", "grey"]
+    levels: tuple[int, int] | None = None
+    """Of a frame of 16 bits: the values that become 0 and 255."""
+    tiling: Tiling | None = None
+
+    @property
+    def canvas(self) -> tuple[int, int]:
+        """Height and width that a frame is resized to before it is cut into tiles."""
+        if self.tiling is None:
+            return self.height, self.width
+        rows, columns, overlap = self.tiling.rows, self.tiling.columns, self.tiling.overlap
+        return (
+            rows * self.height - (rows - 1) * overlap,
+            columns * self.width - (columns - 1) * overlap,
+        )
 
 
 class ModelFile(Part):
     """One model for one runtime at one precision.
 
-    Input: pixel values 0 to 255, batch of one. Outputs, by name: `score` (one logit) and `mask`
-    (a map of logits, any stride).
+    Input: pixel values 0 to 255, batch of one. Outputs, by name: `score` (one logit), `mask`
+    (a map of logits, any stride) and, where a line tells classes of defect apart, `kinds` (such a
+    map for every class).
     """
 
     runtime: Runtime
     precision: Precision
     file: BundlePath
+    member: int = Field(default=0, ge=0, lt=16)
+    """Which of an ensemble's members it is."""
     dtype: Literal["uint8", "float32"]
     layout: Literal["nhwc", "nchw"]
     score_tolerance: float = Field(gt=0, le=1)
     """Largest allowed difference of a golden sample's score between devices."""
 
 
+class Zone(Part):
+    """A region of the frame with acceptance limits of its own: a polygon."""
+
+    name: str = Field(pattern=r"^[a-z0-9_-]{1,40}$")
+    corners: list[tuple[float, float]] = Field(min_length=3, max_length=64)
+    """(x, y) in shares of the frame's width and height, 0 to 1."""
+
+
+class Limit(Part):
+    """What is still accepted: a defect beyond any of these rejects its part.
+
+    Holds for defects whose centre lies in `zone` (`*`: anywhere) and of class `kind` (`*`: any).
+    """
+
+    zone: str = "*"
+    kind: str = "*"
+    max_count: int | None = Field(default=None, ge=0)
+    """Defects of a part; larger ones than the sizes below count by themselves."""
+    max_length_mm: float | None = Field(default=None, ge=0)
+    """Longest side of the smallest rectangle around a defect."""
+    max_area_mm2: float | None = Field(default=None, ge=0)
+
+
+class Acceptance(Part):
+    """Limits on located defects, beside the score."""
+
+    mm_per_pixel: float = Field(gt=0)
+    """Of the frame as the camera gives it."""
+    level: float = Field(default=0.5, gt=0, lt=1)
+    """Heat above which a place belongs to a defect."""
+    zones: list[Zone] = Field(default_factory=list, max_length=64)
+    limits: list[Limit] = Field(min_length=1, max_length=256)
+
+    @model_validator(mode="after")
+    def _zones_are_known(self) -> Self:
+        names = [zone.name for zone in self.zones]
+        if len(set(names)) != len(names):
+            raise ValueError("two zones have the same name")
+        unknown = {limit.zone for limit in self.limits} - {"*", *names}
+        if unknown:
+            raise ValueError(f"limits name zones that are not there: {', '.join(sorted(unknown))}")
+        return self
+
+
+class Recipe(Part):
+    """A variant of the line's product: what it decides otherwise."""
+
+    threshold: float | None = Field(default=None, ge=0, le=1)
+    acceptance: Acceptance | None = None
+
+
 class Decision(Part):
-    """From a score to a verdict. Scores are in [0, 1]; at or above the threshold is a reject."""
+    """From a score to a verdict. Scores are in [0, 1]; below the threshold is an accept.
+
+    At or above it is a reject, unless `acceptance` allows every defect that was located.
+    """
 
     threshold: float = Field(ge=0, le=1)
     near_margin: float = Field(default=0.1, ge=0, le=1)
     """Scores closer than this to the threshold are worth a person's look."""
     promise: dict[str, float | str] = Field(default_factory=dict)
     """What the threshold was chosen for, such as {"overkill_at_most": 0.02}."""
+    acceptance: Acceptance | None = None
+    recipes: dict[str, Recipe] = Field(default_factory=dict, max_length=256)
+    """By the recipe's name, as the line's trigger gives it."""
+
+    def for_recipe(self, recipe: str) -> "Decision":
+        """With what the recipe decides otherwise; '' is the line without a recipe.
+
+        Raises DataError for one that the bundle does not know.
+        """
+        if not recipe:
+            return self
+        chosen = self.recipes.get(recipe)
+        if chosen is None:
+            raise DataError(
+                f"the bundle has no recipe {recipe!r}",
+                expected=", ".join(sorted(self.recipes)) or "no recipe at all",
+                found=repr(recipe[:80]),
+                remedy="Add it to [recipes] of the line's configuration, or correct the trigger.",
+            )
+        threshold = self.threshold if chosen.threshold is None else chosen.threshold
+        acceptance = chosen.acceptance or self.acceptance
+        return self.model_copy(update={"threshold": threshold, "acceptance": acceptance})
 
 
 class GoldenSample(Part):
@@ -131,7 +245,10 @@ class Manifest(Part):
     """Profiles that it may run on; `*` is any."""
     input: InputSchema
     preprocess: Preprocess
-    models: list[ModelFile] = Field(min_length=1, max_length=16)
+    models: list[ModelFile] = Field(min_length=1, max_length=64)
+    ensemble: Literal["mean", "max", "vote"] = "mean"
+    """How members of one runtime and precision make one score: mean or maximum of their scores,
+    or the share of them that reject."""
     decision: Decision
     classes: list[str] = Field(min_length=1)
     golden: list[GoldenSample] = Field(min_length=2, max_length=64)
@@ -159,10 +276,14 @@ class Manifest(Part):
         return self
 
     def model_for(self, runtime: Runtime, precision: Precision) -> ModelFile:
-        """The model file of that runtime and precision. Raises BundleError where there is none."""
-        for model in self.models:
-            if model.runtime == runtime and model.precision == precision:
-                return model
+        """The first member of that runtime and precision. Raises BundleError where there is none."""
+        return self.models_for(runtime, precision)[0]
+
+    def models_for(self, runtime: Runtime, precision: Precision) -> list[ModelFile]:
+        """The members of that runtime and precision, in order. Raises BundleError without any."""
+        found = [m for m in self.models if (m.runtime, m.precision) == (runtime, precision)]
+        if found:
+            return sorted(found, key=lambda model: model.member)
         raise BundleError(
             f"the bundle has no model for {runtime}/{precision}",
             found=", ".join(f"{m.runtime}/{m.precision}" for m in self.models),

@@ -5,6 +5,7 @@ stay where they are when only the light changes, so that light and focus can be 
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -29,16 +30,21 @@ class FrameStatistics:
 
 
 def frame_statistics(frame: Frame, reference: NDArray[np.float32] | None) -> FrameStatistics:
-    """Features of `frame` (uint8, RGB or grey).
+    """Features of `frame` (RGB or grey).
 
     `reference` is the `grey` of an earlier frame of the same shape; shifts are NaN without one.
     """
     step = max(1, min(frame.shape[:2]) // _WORK_SIDE)
-    small = np.ascontiguousarray(frame[::step, ::step])
+    small = _eight_bits(np.ascontiguousarray(frame[::step, ::step]))
     grey_u8 = small if small.ndim == 2 else np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY))
     grey = grey_u8.astype(np.float32)
     values = {**_levels(grey_u8), **_texture(grey), **_colour(small), **_shift(grey, reference)}
     return FrameStatistics(values, _thumbnail(grey), grey)
+
+
+def _eight_bits(frame: NDArray[Any]) -> NDArray[np.uint8]:
+    """The upper eight bits of a frame of 16."""
+    return np.asarray(frame >> 8 if frame.dtype == np.uint16 else frame, np.uint8)
 
 
 def _levels(grey: NDArray[np.generic]) -> dict[str, float]:
@@ -74,7 +80,7 @@ def _texture(grey: NDArray[np.float32]) -> dict[str, float]:
     }
 
 
-def _colour(small: Frame) -> dict[str, float]:
+def _colour(small: NDArray[np.uint8]) -> dict[str, float]:
     if small.ndim == 2:
         return {"rg": 1.0, "bg": 1.0, "saturation": 0.0}
     red, green, blue = (float(x) for x in cv2.mean(small)[:3])

@@ -41,7 +41,7 @@ def self_test(model: BundleModel, folder: Path) -> list[GoldenResult]:
                 str(judgement.verdict),
                 sample.scores[model.key],
                 judgement.score,
-                model.file.score_tolerance,
+                model.files[0].score_tolerance,
             )
         )
     return results

@@ -27,6 +27,8 @@ class Output:
     """Probability-like, in [0, 1]; NaN where the model gave NaN."""
     mask_logits: NDArray[np.float32]
     """[h, w] float32, logits of the defect map at the model's own stride."""
+    kind_logits: NDArray[np.float32] | None = None
+    """[classes, h, w] float32, where the model tells classes of defect apart."""
 
     def heatmap(self) -> NDArray[np.float32]:
         """[h, w] float32 in [0, 1]."""
@@ -53,7 +55,7 @@ def load_model(folder: Path, model: ModelFile, *, threads: int = 1) -> ModelRunt
     return LiteRtRuntime(path, threads)
 
 
-def _output(score: NDArray[Any], mask: NDArray[Any]) -> Output:
+def _output(score: NDArray[Any], mask: NDArray[Any], kinds: NDArray[Any] | None) -> Output:
     if score.size != 1 or mask.ndim < 2:
         raise ModelError(
             "the model's outputs are not usable",
@@ -62,7 +64,7 @@ def _output(score: NDArray[Any], mask: NDArray[Any]) -> Output:
         )
     squeezed = mask.astype(np.float32).reshape([side for side in mask.shape if side != 1])
     probability = float(sigmoid(score.astype(np.float32)).reshape(-1)[0])
-    return Output(probability, squeezed)
+    return Output(probability, squeezed, None if kinds is None else kinds.astype(np.float32))
 
 
 class OnnxRuntime:
@@ -85,16 +87,19 @@ class OnnxRuntime:
             raise ModelError(f"{path.name} does not load: {error}") from error
         self._input = self._session.get_inputs()[0].name
         names = {output.name for output in self._session.get_outputs()}
+        self._outputs = ["score", "mask", *sorted(names & {"kinds"})]
         if not {"score", "mask"} <= names:
             raise ModelError(f"{path.name} lacks an output", expected="score and mask",
                                found=", ".join(sorted(names)))  # fmt: skip
 
     def run(self, tensor: NDArray[Any]) -> Output:
         try:
-            score, mask = self._session.run(["score", "mask"], {self._input: tensor})
+            score, mask, *kinds = self._session.run(self._outputs, {self._input: tensor})
         except _onnx_errors() as error:
             raise ModelError(f"the model does not run: {error}") from error
-        return _output(np.asarray(score), np.asarray(mask))
+        return _output(
+            np.asarray(score), np.asarray(mask), np.asarray(kinds[0])[0] if kinds else None
+        )
 
 
 def _onnx_errors() -> tuple[type[Exception], ...]:
@@ -117,22 +122,23 @@ class LiteRtRuntime:
             self._interpreter = Interpreter(model_path=str(path), num_threads=threads)
             self._interpreter.allocate_tensors()
             self._input = self._interpreter.get_input_details()[0]["index"]
-            self._score, self._mask = self._outputs()
+            self._score, self._mask, self._kinds = self._outputs()
         except (RuntimeError, ValueError) as error:
             raise ModelError(f"{path.name} does not load: {error}") from error
 
-    def _outputs(self) -> tuple[int, int]:
-        # The converter does not keep names: the score is the output with one value.
-        details = self._interpreter.get_output_details()
-        score = [d["index"] for d in details if int(np.prod(d["shape"])) == 1]
-        mask = [d["index"] for d in details if int(np.prod(d["shape"])) > 1]
-        if len(score) != 1 or len(mask) != 1:
+    def _outputs(self) -> tuple[int, int, int | None]:
+        # The converter does not keep names. Sizes tell: one value is the score, the smaller map is
+        # the mask, and the kinds are as many maps as there are classes, two or more.
+        details = sorted(self._interpreter.get_output_details(), key=_size)
+        sizes = [_size(detail) for detail in details]
+        if len(sizes) not in (2, 3) or sizes[0] != 1 or len(set(sizes)) != len(sizes):
             raise ModelError(
                 "the model's outputs are not usable",
-                expected="one output with one value, one with a map",
+                expected="one output with one value, one with a map, and at most one of classes",
                 found=", ".join(str(d["shape"]) for d in details),
             )
-        return int(score[0]), int(mask[0])
+        score, mask, *kinds = (int(detail["index"]) for detail in details)
+        return score, mask, kinds[0] if kinds else None
 
     def run(self, tensor: NDArray[Any]) -> Output:
         try:
@@ -141,4 +147,9 @@ class LiteRtRuntime:
         except (RuntimeError, ValueError) as error:
             raise ModelError(f"the model does not run: {error}") from error
         score = self._interpreter.get_tensor(self._score)
-        return _output(score, self._interpreter.get_tensor(self._mask))
+        kinds = None if self._kinds is None else self._interpreter.get_tensor(self._kinds)[0]
+        return _output(score, self._interpreter.get_tensor(self._mask), kinds)
+
+
+def _size(detail: dict[str, Any]) -> int:
+    return int(np.prod(detail["shape"]))
