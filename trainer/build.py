@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from fleet_contract import archive
@@ -25,6 +26,9 @@ from trainer.data.store import Store
 from trainer.export import litert, onnx
 from trainer.judge import PRIMARY, Judged, Samples, judge, load_samples
 from trainer.network import InspectionNet
+from trainer.runs.facts import ShareLog, Shares, training_files
+from trainer.runs.inputs import not_releasable
+from trainer.runs.record import Recorder
 from trainer.training import Progress, StoppedError, train
 from trainer.weights import WEIGHTS, pack_weights
 
@@ -89,13 +93,20 @@ class Builder:
         *,
         origin: bundle.Origin | None = None,
         champion: bytes | None = None,
+        recorder: Recorder | None = None,
+        shares: list[Shares] | None = None,
+        beside: dict[str, Any] | None = None,
     ) -> None:
+        """`shares` has the training take the steps of an earlier one; `beside` are figures that
+        stand in the evaluation beside those of the holdout."""
         _check(config, version)
         self._config, self._store, self._version = config, store, version
         self._clock, self._watch, self._champion = clock, watch, champion
         self._origin = origin or bundle.Origin(
             champion=archive.digest(champion) if champion else None
         )
+        self._recorder, self._shares, self._beside = recorder, shares, beside or {}
+        self._log = ShareLog(recorder.shares() if recorder else None)
 
     def build(self) -> Built:
         """Raises LoupeErrors: DataError, TrainingError, GateError, StoppedError, ..."""
@@ -104,7 +115,8 @@ class Builder:
         sides = divide(self._version, threshold.calibration_share, self._config.train.seed)
         images = load_images(self._store, sides.fit, self._config.preprocess())
         kept = load_images(self._store, sides.calibration, self._config.preprocess())
-        model = train(images, self._config, self._clock, self._training, self._start())
+        shares = self._shares[0] if self._shares else None
+        model = train(images, self._config, self._clock, self._training, self._start(), shares)
         promise = calibrate(model, logits(model, kept.pixels), threshold.overkill_at_most)
         with tempfile.TemporaryDirectory(prefix="loupe-build-") as folder:
             made = self._draft(Path(folder), model, images, promise)
@@ -117,6 +129,10 @@ class Builder:
         return archive.read(self._champion)[1].get(WEIGHTS)
 
     def _training(self, progress: Progress) -> bool:
+        self._log.add(progress.step, progress.share)
+        if self._recorder is not None:
+            figures = {"share": progress.share, "loss": progress.loss}
+            self._recorder.metric(progress.step, figures)
         share = _LOADED + (_TRAINED - _LOADED) * progress.share
         return self._watch(
             share, f"training: step {progress.step}, loss {progress.loss:.3f}, "
@@ -152,18 +168,32 @@ class Builder:
         judged = [judge(made.folder, made.manifest, f, samples) for f in made.manifest.models]
         report = evaluation.report(made.manifest, samples, judged)
         evaluation.check_flips(report, self._config.gates.max_flips)
+        report |= self._beside
+        if self._origin.sample_of is not None:
+            report = not_releasable(report)
         first = next(one for one in judged if one.key == "/".join(PRIMARY))
         self._tell(_MEASURED, "packing")
         comparison = self._compare(first, samples)
         frames = [load_frame(self._store, item, self._config.input.channels)
                   for item in sides.fit[:_REFERENCE_FRAMES]]  # fmt: skip
         made.update({
+            **self._facts(made),
             bundle.EVALUATION: bundle.evaluation_json(report),
             bundle.REFERENCE: bundle.reference(
                 self._config.line.name, frames, first.scores.tolist(), made.manifest.created_s
             ),
         })  # fmt: skip
         return Built(made.pack(), made.manifest, report, comparison)
+
+    def _facts(self, made: bundle.Draft) -> dict[str, bytes]:
+        """How the bundle was trained, for who trains it again."""
+        start = self._start()
+        return training_files(
+            self._config, made.manifest.lineage, self._log,
+            dataset=self._origin.sample_of or self._version.digest(),
+            threads=torch.get_num_threads(), smoke=self._origin.sample_of is not None,
+            start=archive.digest(self._champion) if self._champion and start else None,
+        )  # fmt: skip
 
     def _compare(self, challenger: Judged, samples: Samples) -> dict[str, Any]:
         if self._champion is None:

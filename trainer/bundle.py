@@ -48,6 +48,8 @@ class Origin:
     run: str = ""
     incident: str = ""
     champion: str | None = None
+    sample_of: str | None = None
+    """The whole data set, where a smoke run trains on a few of its parts."""
 
 
 @dataclass(slots=True)

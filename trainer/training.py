@@ -6,7 +6,9 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fleet_contract.clock import Clock
@@ -94,6 +96,7 @@ def train(
     clock: Clock,
     report: Report,
     start: bytes | None = None,
+    shares: NDArray[np.float64] | None = None,
 ) -> InspectionNet:
     """The trained network, in evaluation mode.
 
@@ -101,7 +104,8 @@ def train(
     lower learning rate, where they are of the same network.
 
     The same seed gives the same weights where the steps (`train.epochs`), not the budget, end the
-    training, on the same machine and the same number of threads. Raises TrainingError where the
+    training, on the same machine and the same number of threads; so do `shares`, what was done of
+    an earlier training after each of its steps, in place of the clock. Raises TrainingError where the
     loss is no number, StoppedError where `report` says so.
     """
     settings = config.train
@@ -123,7 +127,7 @@ def train(
         average.update(model)
         step += 1
         now_s = clock.monotonic()
-        share = budget.share(step, now_s)
+        share = budget.share(step, now_s) if shares is None else float(shares[step - 1])
         if report(Progress(step, share, loss, _left(budget, share, now_s))):
             raise StoppedError("training was stopped")
     # litert_torch reads weights as if they lay contiguous, whatever their strides say.

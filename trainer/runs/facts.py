@@ -55,12 +55,16 @@ class ShareLog:
 
     def __init__(self, earlier: Mapping[int, float] | None = None) -> None:
         """`earlier`: of the steps before a kill, where the training goes on after one."""
-        self._trainings: list[dict[int, float]] = [dict(earlier or {})]
+        self._earlier = dict(earlier or {})
+        self._trainings: list[dict[int, float]] = [{}]
         self._last = 0
 
     def add(self, step: int, share: float) -> None:
         """After step `step`; a step that is not past the one before begins the next training."""
-        if step <= self._last:
+        if self._last == 0:
+            # Those after the checkpoint that it goes on from are done again.
+            self._trainings[0] = {k: v for k, v in self._earlier.items() if k < step}
+        elif step <= self._last:
             self._trainings.append({})
         self._last = step
         self._trainings[-1][step] = share

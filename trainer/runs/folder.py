@@ -115,6 +115,11 @@ class OpenRun:
         self._lines.write(json.dumps(line) + "\n")
         self._lines.flush()
 
+    def shares(self) -> dict[int, float]:
+        """The share that was done after each step, as far as it was written down."""
+        lines = read_metrics(self.metrics_file)
+        return {int(line["step"]): line["share"] for line in lines if "share" in line}
+
     def finish(self, outcome: Outcome, error: str = "", **fields: object) -> None:
         """Writes how it ended; a finished run needs its checkpoint no more."""
         if self._lines is not None:

@@ -3,6 +3,7 @@
 import hashlib
 import math
 from collections import defaultdict
+from typing import Any
 
 from fleet_contract.dataset import GOOD, DatasetItem, DatasetVersion
 from fleet_contract.errors import DataError
@@ -11,7 +12,7 @@ from trainer.data.split import group_labels
 from trainer.data.store import Store
 from trainer.runs.values import changed
 
-_SMOKE_STEPS_S = 20
+_SMOKE_S = 20
 _SMOKE_EPOCHS = 30
 _SMOKE_DEFECTS, _SMOKE_HELD = 6, 3
 """Parts of each class of defect to learn from, and to measure on."""
@@ -50,7 +51,7 @@ def smoke_config(config: TrainerConfig) -> TrainerConfig:
     """The same line in a few steps: enough to run through all code, not to learn the line."""
     return changed(config, {
         "train.epochs": min(config.train.epochs, _SMOKE_EPOCHS),
-        "train.time_budget": f"{min(config.train.time_budget, _SMOKE_STEPS_S):g}s",
+        "train.time_budget": f"{min(config.train.time_budget, _SMOKE_S):g}s",
     }, "--smoke")  # fmt: skip
 
 
@@ -63,6 +64,14 @@ def smoke_sample(version: DatasetVersion, config: TrainerConfig) -> DatasetVersi
     ]
     reason = f"smoke sample of {version.digest()[:12]}"
     return version.model_copy(update={"items": items, "reason": reason, "parent": version.digest()})
+
+
+def not_releasable(evaluation: dict[str, Any]) -> dict[str, Any]:
+    """The evaluation of a smoke run: a gate named `smoke` that did not pass."""
+    gates = evaluation.get("gates", {"passed": True, "checks": []})
+    check = {"name": "smoke", "limit": "a training on all parts", "value": "a sample", "passed": False,
+             "why": "a smoke run trains a few steps on a few parts: its bundle is not for use"}  # fmt: skip
+    return {**evaluation, "gates": {"passed": False, "checks": [*gates["checks"], check]}}
 
 
 def _few(items: list[DatasetItem], good: int, bad: int) -> list[DatasetItem]:

@@ -17,6 +17,9 @@ class Recorder(Protocol):
     def metric(self, step: int, values: dict[str, float]) -> None:
         """Figures after `step` (from 1, growing): `share`, `loss`, `learning_rate`, ..."""
 
+    def shares(self) -> dict[int, float]:
+        """The share that was done after each step so far, where the run goes on after a kill."""
+
 
 class Outcome(StrEnum):
     """How a run ended."""
