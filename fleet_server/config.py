@@ -70,6 +70,8 @@ class LimitsConfig(_Section):
 
     blob: Bytes = Field(default="64MiB")  # type: ignore[assignment]
     """Largest image, mask or sample."""
+    checkpoint: Bytes = Field(default="64MB")  # type: ignore[assignment]
+    """Largest state that a worker leaves of a training run, to be gone on from."""
     samples_open: int = Field(default=8, ge=1)
     """Samples of one device that may be on their way at the same time."""
 

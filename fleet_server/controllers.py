@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from fleet_server.drift import service as drift
 from fleet_server.drift.playbook import Playbook
 from fleet_server.runs import service as runs
+from fleet_server.runs import triggers
+from fleet_server.runs.checkpoints import Sweeper
+from fleet_server.runs.models import TrainingRun
 from fleet_server.services import Services
 from fleet_server.telemetry.service import forget_windows
 
@@ -58,7 +61,7 @@ class Controllers:
 
 
 def core_ticks(services: Services) -> list[Tick]:
-    """Drift, the incidents' playbook, leases that ran out, and what is old enough to forget."""
+    """Drift, the incidents' playbook, the queue of runs, and what is old enough to forget."""
     playbook = Playbook(services.config.drift, services.publisher, services.store)
 
     def look() -> None:
@@ -74,12 +77,6 @@ def core_ticks(services: Services) -> list[Tick]:
         for incident_id in changed:
             services.bus.publish("incidents", {"incident": incident_id})
 
-    def expire() -> None:
-        with services.database.write() as session:
-            late = runs.expire(session, services.clock.time(), services.config.runs)
-        for run in late:
-            services.bus.publish("runs", {"run": run.id, "state": run.state})
-
     def forget() -> None:
         with services.database.write() as session:
             before = services.clock.time() - services.config.retention.windows
@@ -88,6 +85,35 @@ def core_ticks(services: Services) -> list[Tick]:
     return [
         Tick("drift", 0.5, look),
         Tick("playbook", 1.0, follow),
-        Tick("leases", 2.0, expire),
+        *_run_ticks(services),
         Tick("retention", 600.0, forget),
+    ]
+
+
+def _run_ticks(services: Services) -> list[Tick]:
+    """Leases that ran out, runs that are due, checkpoints that nobody needs."""
+    sweeper = Sweeper(services.store)
+
+    def tell(changed: list[TrainingRun]) -> None:
+        for run in changed:
+            services.bus.publish("runs", {"run": run.id, "state": run.state})
+
+    def expire() -> None:
+        with services.database.write() as session:
+            late = runs.expire(session, services.clock.time(), services.config.runs)
+        tell(late)
+
+    def start() -> None:
+        with services.database.write() as session:
+            started = triggers.tick(session, services.store, services.clock.time())
+        tell(started)
+
+    def sweep() -> None:
+        with services.database.read() as session:
+            sweeper.sweep(session)
+
+    return [
+        Tick("leases", 2.0, expire),
+        Tick("triggers", 2.0, start),
+        Tick("checkpoints", 60.0, sweep),
     ]

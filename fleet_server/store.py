@@ -3,6 +3,7 @@
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -43,6 +44,15 @@ class Store:
     def writer(self, *, limit: int) -> "BlobWriter":
         """A blob in the making of at most `limit` bytes; nothing is visible before `finish`."""
         return BlobWriter(self, self._incoming, limit)
+
+    def digests(self) -> Iterator[str]:
+        """All blobs that are there."""
+        for place in self.folder.glob("[0-9a-f][0-9a-f]/*"):
+            yield place.name
+
+    def discard(self, digest: str) -> None:
+        """Removes a blob, where nothing names it any more."""
+        self._place(digest).unlink(missing_ok=True)
 
     def _place(self, digest: str) -> Path:
         if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):

@@ -5,6 +5,9 @@ from typing import Any
 from sqlalchemy import JSON, Column
 from sqlmodel import Field, SQLModel
 
+GATHERING = ("open", "sampling", "labelling")
+"""States of an incident whose samples are still collected and labelled."""
+
 
 def _json() -> Any:
     return Column(JSON, nullable=False)

@@ -122,7 +122,10 @@ class Playbook:
         version = base.extend(items, f"incident {incident.id}: {incident.cause}")
         row = labels.add_dataset(session, self.store, now, _ACTOR, version)
         set_dataset(session, now, _ACTOR, line.name, row.digest)
-        run = queue_run(session, now, _ACTOR, line.name, incident=incident.id)
+        text = f"incident {incident.id}, {incident.cause}: {len(items)} labels"
+        run = queue_run(
+            session, now, _ACTOR, line.name, kind="incident", text=text, incident=incident.id
+        )
         incident.dataset, incident.run = row.digest, run.id
         incident.note = f"training run {run.id} is queued"
         _move(session, now, incident, "training", {"dataset": row.digest, "run": run.id})

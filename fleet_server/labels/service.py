@@ -4,14 +4,16 @@ import hashlib
 import re
 from typing import Any
 
-from sqlalchemy import ColumnElement
+from sqlalchemy import ColumnElement, or_
 from sqlmodel import Session, col, func, select
 
 from fleet_contract.dataset import GOOD, DatasetItem, DatasetVersion, parse_version
 from fleet_contract.errors import ConfigError, DataError, StateError
 from fleet_contract.messages import Record, SampleBody
 from fleet_server.audit.service import record as audit
+from fleet_server.drift.models import GATHERING, Incident
 from fleet_server.errors import NotFoundError
+from fleet_server.labels.counts import count
 from fleet_server.labels.models import DatasetRow, Sample
 from fleet_server.store import Store
 
@@ -161,12 +163,40 @@ def add_dataset(
         train=len(version.side("train")),
         holdout=len(version.side("holdout")),
         created_at=now,
+        counts=count(version).model_dump(),
     )
     session.add(row)
+    mark_used(session, version.line, digest, {item.sha256 for item in version.items})
     data: dict[str, Any] = {"line": row.line, "train": row.train, "holdout": row.holdout}
     audit(session, now, actor, "dataset.add", digest, {**data, "reason": row.reason})
     session.flush()
     return row
+
+
+def new_labels(session: Session, line: str) -> list[Sample]:
+    """Labelled samples of the line that no dataset version holds, the oldest label first.
+
+    Those of an incident that is still gathering its samples are left to it.
+    """
+    gathering = select(Incident.id).where(col(Incident.state).in_(GATHERING))
+    query = select(Sample).where(
+        Sample.line == line,
+        col(Sample.label).is_not(None),
+        col(Sample.dataset).is_(None),
+        or_(col(Sample.incident).is_(None), col(Sample.incident).not_in(gathering)),
+    )
+    return list(session.exec(query.order_by(col(Sample.labelled_at), col(Sample.sample_id))))
+
+
+def mark_used(session: Session, line: str, digest: str, blobs: set[str]) -> None:
+    """Notes on the line's labelled samples among `blobs` that version `digest` holds them."""
+    query = select(Sample).where(
+        Sample.line == line, col(Sample.label).is_not(None), col(Sample.dataset).is_(None)
+    )
+    for sample in session.exec(query):
+        if sample.blob in blobs:
+            sample.dataset = digest
+            session.add(sample)
 
 
 def _check_blobs(version: DatasetVersion, store: Store) -> None:

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fleet_contract.errors import ConfigError
 from fleet_contract.messages import first_problem
+from fleet_server.runs.schedule import parse_schedule
 
 Cause = Literal["light", "focus", "dirt", "camera", "noise", "mix", "model"]
 
@@ -22,6 +23,10 @@ class Policy(BaseModel):
     min_labelled: int = Field(default=40, ge=1)
     """How many of them must be labelled before a dataset version is made."""
     holdout_share: float = Field(default=0.3, gt=0, lt=1)
+    train_after_labels: int | None = Field(default=None, ge=1)
+    """New labels of the line after which a dataset version is made and a run queued; None: never."""
+    train_schedule: str = ""
+    """`daily HH:MM` in UTC or `every Nh`: a run by the clock, new labels taken in; empty: never."""
 
 
 def read_policy(content: object) -> Policy:
@@ -30,6 +35,8 @@ def read_policy(content: object) -> Policy:
         policy = Policy.model_validate(content)
     except ValidationError as error:
         raise ConfigError(f"not a policy: {first_problem(error)}") from error
+    if policy.train_schedule:
+        parse_schedule(policy.train_schedule)
     if policy.min_labelled > policy.samples:
         raise ConfigError(
             "a policy can never be met",

@@ -1,4 +1,4 @@
-"""The queue of training runs: leased, kept alive by heartbeats, tried again when a worker is lost."""
+"""The queue of training runs: leased, kept alive by heartbeats, gone on with when a worker is lost."""
 
 import uuid
 from collections.abc import Mapping
@@ -11,7 +11,10 @@ from fleet_contract.errors import StateError
 from fleet_server.audit.service import record
 from fleet_server.config import RunsConfig
 from fleet_server.errors import LostLeaseError, NotFoundError
+from fleet_server.registry.models import Line
 from fleet_server.registry.service import find_line
+from fleet_server.runs import causes
+from fleet_server.runs.causes import Cause, Kind
 from fleet_server.runs.models import RunLog, TrainingRun
 
 DONE = ("succeeded", "failed", "cancelled")
@@ -29,11 +32,19 @@ class Outcome:
 
 
 def queue_run(
-    session: Session, now: float, actor: str, line: str, *, incident: int | None = None
+    session: Session,
+    now: float,
+    actor: str,
+    line: str,
+    *,
+    kind: Kind = "api",
+    text: str = "",
+    incident: int | None = None,
 ) -> TrainingRun:
-    """Queues a run; dataset, champion and configuration are frozen as they are now.
+    """A run of the line that waits, with this cause among its own: a burst of causes is one run.
 
-    Raises StateError where the line has no dataset or no training configuration.
+    A run that was begun (and lost its worker, say) takes no further cause in: it trains from what it
+    was begun with. Raises StateError where the line has no dataset or no training configuration.
     """
     row = find_line(session, line)
     if not row.dataset or not row.training_config:
@@ -42,22 +53,45 @@ def queue_run(
             f"line {line} has no {missing}",
             remedy="`loupe dataset push` and `loupe line add` give it one.",
         )
+    waiting = _waiting(session, line)
+    run = waiting or _new(row, now, actor)
+    cause = Cause(kind=kind, by=actor, text=text, incident=incident, at=now, last_at=now)
+    run.causes = causes.joined(run.causes, cause)
+    if run.incident is None:
+        run.incident = incident
+    session.add(run)
+    data = {"line": line, "dataset": row.dataset, "incident": incident, "cause": kind}
+    record(session, now, actor, "run.join" if waiting else "run.queue", run.id, data)
+    session.flush()
+    return run
+
+
+def _waiting(session: Session, line: str) -> TrainingRun | None:
+    query = select(TrainingRun).where(
+        TrainingRun.line == line,
+        TrainingRun.state == "queued",
+        col(TrainingRun.started_at).is_(None),
+    )
+    return session.exec(query.limit(1)).first()
+
+
+def _new(line: Line, now: float, actor: str) -> TrainingRun:
     run = TrainingRun(
         id=uuid.uuid4().hex[:12],
-        line=line,
-        dataset=row.dataset,
-        champion=row.champion,
-        incident=incident,
-        config=row.training_config,
-        epoch=row.epoch,
+        line=line.name,
+        dataset=line.dataset or "",
+        config=line.training_config,
+        epoch=line.epoch,
         requested_by=actor,
         created_at=now,
     )
-    session.add(run)
-    data = {"line": line, "dataset": run.dataset, "incident": incident}
-    record(session, now, actor, "run.queue", run.id, data)
-    session.flush()
+    _freeze(run, line)
     return run
+
+
+def _freeze(run: TrainingRun, line: Line) -> None:
+    run.dataset, run.champion = line.dataset or run.dataset, line.champion
+    run.config, run.epoch = line.training_config, line.epoch
 
 
 def find_run(session: Session, run_id: str) -> TrainingRun:
@@ -98,27 +132,38 @@ def expire(session: Session, now: float, config: RunsConfig) -> list[TrainingRun
 
 
 def lease(session: Session, now: float, config: RunsConfig, worker: str) -> TrainingRun | None:
-    """The oldest queued run, for `worker` alone until its lease ends; None where none waits."""
+    """The oldest queued run, for `worker` alone until its lease ends; None where none waits.
+
+    A line is trained by one worker at a time, so that a run that follows another one sees what came
+    of it. What a run trains from is frozen when it is first leased: the line as it is then.
+    """
     expire(session, now, config)
+    busy = select(TrainingRun.line).where(TrainingRun.state == "leased")
     run = session.exec(
         select(TrainingRun)
-        .where(TrainingRun.state == "queued")
+        .where(TrainingRun.state == "queued", col(TrainingRun.line).not_in(busy))
         .order_by(col(TrainingRun.created_at))
         .limit(1)
     ).first()
     if run is None:
         return None
+    line = session.get(Line, run.line)
+    if run.started_at is None and line is not None:
+        _freeze(run, line)
     run.state, run.worker, run.lease_until = "leased", worker, now + config.lease
     run.attempts += 1
     run.started_at, run.progress, run.message = now, 0.0, ""
     session.add(run)
-    data = {"attempt": run.attempts}
+    if run.checkpoint:
+        _log(session, run.id, now, f"worker {worker} goes on from the last checkpoint")
+    data = {"attempt": run.attempts, "dataset": run.dataset, "checkpoint": run.checkpoint}
     record(session, now, f"worker:{worker}", "run.lease", run.id, data)
     session.flush()
     return run
 
 
-def _held(session: Session, run_id: str, worker: str) -> TrainingRun:
+def held(session: Session, run_id: str, worker: str) -> TrainingRun:
+    """The run, where `worker` has its lease; raises LostLeaseError where it has not."""
     run = find_run(session, run_id)
     if run.state != "leased" or run.worker != worker:
         raise LostLeaseError(
@@ -126,6 +171,32 @@ def _held(session: Session, run_id: str, worker: str) -> TrainingRun:
             found=f"{run.state}, worker {run.worker or 'none'}",
             remedy="Drop it and ask for another.",
         )
+    return run
+
+
+def keep_checkpoint(
+    session: Session, now: float, run_id: str, worker: str, digest: str, length: int
+) -> None:
+    """Notes where the training stands; the blob is in its store. Raises LostLeaseError."""
+    run = held(session, run_id, worker)
+    run.checkpoint, run.checkpoint_bytes, run.checkpoint_at = digest, length, now
+    session.add(run)
+    session.flush()
+
+
+def give_back(session: Session, now: float, run_id: str, worker: str) -> TrainingRun:
+    """The worker ends before its run does: the run waits for another one. Raises LostLeaseError."""
+    run = held(session, run_id, worker)
+    run.worker, run.lease_until = None, None
+    run.attempts -= 1
+    if run.cancel_requested:
+        _end(session, run, now, "cancelled")
+    else:
+        run.state = "queued"
+    session.add(run)
+    _log(session, run_id, now, f"worker {worker} ended and gave it back; now {run.state}")
+    record(session, now, f"worker:{worker}", "run.give_back", run_id)
+    session.flush()
     return run
 
 
@@ -141,7 +212,7 @@ def heartbeat(
     log: list[str],
 ) -> bool:
     """Renews the lease; True where the worker is to stop. Raises LostLeaseError."""
-    run = _held(session, run_id, worker)
+    run = held(session, run_id, worker)
     run.lease_until = now + config.lease
     run.progress, run.message = progress, message
     session.add(run)
@@ -153,7 +224,7 @@ def heartbeat(
 
 def finish(session: Session, now: float, run_id: str, worker: str, outcome: Outcome) -> TrainingRun:
     """The worker's last word. Raises LostLeaseError."""
-    run = _held(session, run_id, worker)
+    run = held(session, run_id, worker)
     run.bundle, run.error = outcome.bundle, outcome.error[:4000]
     run.comparison, run.metrics = dict(outcome.comparison), dict(outcome.metrics)
     run.progress = 1.0 if outcome.succeeded else run.progress
@@ -181,7 +252,7 @@ def cancel(session: Session, now: float, by: str, run_id: str) -> TrainingRun:
 
 
 def retry(session: Session, now: float, by: str, run_id: str) -> TrainingRun:
-    """Queues a failed or cancelled run again, on the same frozen inputs."""
+    """Queues a failed or cancelled run again, from the start, on the same frozen inputs."""
     run = find_run(session, run_id)
     if run.state not in ("failed", "cancelled"):
         raise StateError(f"run {run_id} is {run.state}", expected="a failed or cancelled one")
@@ -201,6 +272,7 @@ def logs(session: Session, run_id: str, after: int = 0, limit: int = 1000) -> li
 
 def _end(session: Session, run: TrainingRun, now: float, state: str) -> None:
     run.state, run.finished_at, run.lease_until = state, now, None
+    run.checkpoint, run.checkpoint_bytes, run.checkpoint_at = None, 0, None
     session.add(run)
 
 

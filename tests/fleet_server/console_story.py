@@ -203,7 +203,10 @@ class Story:
         """One finished run, whose bundle `challenger` submits, and one under way."""
         config = self.services.config.runs
         with self.services.database.write() as session:
-            done = runs.queue_run(session, self.now, "rule:playbook", LINE, incident=1)
+            done = runs.queue_run(
+                session, self.now, "rule:playbook", LINE, kind="incident", text="incident 1, light",
+                incident=1,
+            )  # fmt: skip
             runs.lease(session, self.now, config, "worker-1")
         self.clock.advance(80)
         bundle = challenger(done.id)

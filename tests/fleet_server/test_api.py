@@ -54,7 +54,7 @@ def problem(answer: httpx.Response) -> dict[str, object]:
 
 READS = (
     "health", "devices", "devices/s1", "lines", "windows", "parts?device=s1", "parts/summary",
-    "events", "samples", "samples/a", "datasets", "runs", "incidents", "baselines", "audit",
+    "events", "samples", "samples/a", "datasets", "runs", "runs/outlook", "incidents", "baselines", "audit",
     "audit/verify",
 )  # fmt: skip
 ABSENT = (
@@ -157,7 +157,8 @@ def test_a_run_goes_from_queue_to_end(api: httpx.Client) -> None:
     run = api.post("runs", json={"line": "watch-case"}).json()["id"]
     lease = api.post("runs/lease", json={"worker": "w"}).json()
     assert lease.keys() == {
-        "id", "line", "dataset", "champion", "incident", "config", "epoch", "lease_s",
+        "id", "line", "dataset", "champion", "incident", "config", "epoch", "checkpoint",
+        "lease_s",
     }  # fmt: skip
     beat = {"worker": "w", "progress": 0.5, "message": "half", "log": ["a line"]}
     assert api.post(f"runs/{run}/heartbeat", json=beat).json() == {"cancelled": False}

@@ -7,7 +7,9 @@ from fleet_contract.errors import StateError
 from fleet_server.config import RunsConfig
 from fleet_server.errors import LostLeaseError
 from fleet_server.registry.models import Line
+from fleet_server.registry.service import find_line
 from fleet_server.runs import service
+from fleet_server.runs.causes import Kind, came, read
 from fleet_server.runs.models import TrainingRun
 from fleet_server.services import Services
 
@@ -24,9 +26,23 @@ class Queue:
         with self._database.write() as session:
             session.add(Line(name="line", training_config="[line]\n", dataset="d" * 64))
 
-    def add(self) -> TrainingRun:
+    def add(self, by: str = "ann", incident: int | None = None) -> TrainingRun:
+        kind: Kind = "api" if incident is None else "incident"
         with self._database.write() as session:
-            return service.queue_run(session, self._clock.time(), "ann", "line")
+            return service.queue_run(
+                session, self._clock.time(), by, "line", kind=kind, incident=incident
+            )
+
+    def change_line(self, **fields: object) -> None:
+        with self._database.write() as session:
+            line = find_line(session, "line")
+            for name, value in fields.items():
+                setattr(line, name, value)
+            session.add(line)
+
+    def give_back(self, run: TrainingRun) -> TrainingRun:
+        with self._database.write() as session:
+            return service.give_back(session, self._clock.time(), run.id, "w1")
 
     def lease(self, worker: str = "w1") -> TrainingRun | None:
         with self._database.write() as session:
@@ -117,14 +133,89 @@ def test_an_end_is_final_until_a_person_retries(queue: Queue) -> None:
 
 
 def test_cancel_reaches_the_worker_by_its_heartbeat(queue: Queue) -> None:
-    waiting, leased = queue.add(), queue.add()
-    assert queue.cancel(waiting).state == "cancelled"
+    assert queue.cancel(queue.add()).state == "cancelled"
+    leased = queue.add()
     assert queue.lease() is not None
     queue.cancel(leased)
     assert queue.beat(leased)
     assert queue.finish(leased, FAILED).state == "cancelled"
     with pytest.raises(StateError):
         queue.cancel(leased)
+
+
+def test_a_burst_of_causes_is_one_run_that_remembers_them(queue: Queue) -> None:
+    first = queue.add()
+    assert queue.add("bob").id == queue.add("bob").id == queue.add(incident=7).id == first.id
+    run = queue.state(first)
+    found = [(cause.kind, cause.by, cause.incident, cause.times) for cause in read(run.causes)]
+    assert found == [
+        ("api", "ann", None, 1), ("api", "bob", None, 2), ("incident", "ann", 7, 1)
+    ]  # fmt: skip
+    assert (run.requested_by, run.incident, came(run.causes)) == ("ann", 7, 4)
+
+
+def test_a_running_run_is_followed_by_one(queue: Queue) -> None:
+    running = queue.add()
+    queue.lease("w1")
+    following = queue.add()
+    assert following.id != running.id
+    assert queue.add("bob").id == following.id
+    assert queue.lease("w2") is None
+    queue.finish(running)
+    leased = queue.lease("w2")
+    assert leased is not None
+    assert leased.id == following.id
+
+
+def test_a_run_trains_from_what_its_line_is_when_it_is_first_leased(
+    queue: Queue, clock: ManualClock
+) -> None:
+    run = queue.add()
+    queue.change_line(dataset="e" * 64, champion="c" * 64, epoch=2)
+    leased = queue.lease()
+    assert leased is not None
+    assert (leased.dataset, leased.champion, leased.epoch) == ("e" * 64, "c" * 64, 2)
+    queue.change_line(dataset="f" * 64, champion="d" * 64)
+    clock.advance(31)
+    again = queue.lease("w2")
+    assert again is not None
+    assert (again.id, again.dataset, again.champion) == (run.id, "e" * 64, "c" * 64)
+
+
+def test_a_begun_run_that_waits_again_takes_no_cause_in_and_goes_first(
+    queue: Queue, clock: ManualClock
+) -> None:
+    run = queue.add()
+    queue.lease()
+    clock.advance(31)
+    assert queue.state(run).state == "queued"
+    assert queue.add().id != run.id
+    again = queue.lease("w2")
+    assert again is not None
+    assert again.id == run.id
+
+
+def test_other_lines_are_trained_at_the_same_time(queue: Queue, services: Services) -> None:
+    queue.add()
+    queue.lease("w1")
+    with services.database.write() as session:
+        session.add(Line(name="other", training_config="[line]\n", dataset="d" * 64))
+        service.queue_run(session, 1.0, "ann", "other")
+    other = queue.lease("w2")
+    assert other is not None
+    assert other.line == "other"
+
+
+def test_a_worker_that_ends_gives_its_run_back_without_spending_an_attempt(queue: Queue) -> None:
+    run = queue.add()
+    for _ in range(CONFIG.attempts + 1):
+        assert queue.lease() is not None
+        assert queue.give_back(run).state == "queued"
+    assert queue.lease() is not None
+    queue.cancel(run)
+    assert queue.give_back(run).state == "cancelled"
+    with pytest.raises(LostLeaseError):
+        queue.give_back(run)
 
 
 def test_a_cancelled_run_whose_worker_is_lost_is_cancelled(
