@@ -70,6 +70,8 @@ class DatasetVersion(BaseModel):
     channels: Literal[1, 3]
     depth: Literal[8, 16] = 8
     """Bits of a channel."""
+    thawed: str = Field(default="", max_length=500)
+    """Why the holdout of its parents no longer holds; empty: it is frozen, and only grows."""
     items: list[DatasetItem] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -118,6 +120,8 @@ def _drop_defaults(content: dict[str, Any]) -> None:
     """Leaves out what versions before these fields did not have, so that their digests stay."""
     if content["depth"] == 8:
         del content["depth"]
+    if not content["thawed"]:
+        del content["thawed"]
     for item in content["items"]:
         for name in ("regions", "appraisals"):
             if not item[name]:

@@ -8,10 +8,14 @@ from pathlib import Path
 
 from fleet_contract.dataset import DatasetItem, DatasetVersion, parse_version
 from fleet_contract.errors import DataError
+from trainer.data.lineage import check_holdout
+
+_STATISTICS = ".stats.json"
 
 
 class Store:
-    """`objects/<sha256>` and `versions/<digest>.json` below `folder`, made where it is missing."""
+    """Below `folder`, made where it is missing: `objects/<sha256>`, `versions/<digest>.json`, and
+    beside it `<digest>.stats.json`."""
 
     def __init__(self, folder: Path) -> None:
         self._objects, self._versions = folder / "objects", folder / "versions"
@@ -47,19 +51,38 @@ class Store:
         return data
 
     def put_version(self, version: DatasetVersion) -> str:
-        """Stores a version; returns its digest. Raises DataError where an object is missing."""
+        """Stores a version; returns its digest.
+
+        Raises DataError where an object is missing, or where it trains on what its parents hold
+        out, as far as they are in this store.
+        """
         for item in version.items:
             for name in objects_of(item):
                 if not self.has(name):
                     raise DataError(f"{item.source or item.sha256} is not in the store",
                                     expected=f"object {name[:12]}")  # fmt: skip
+        check_holdout(version, self.find)
         digest = version.digest()
         _write(self._versions / f"{digest}.json", version.canonical())
         return digest
 
     def digests(self) -> list[str]:
         """Digests of all versions, sorted."""
-        return sorted(path.stem for path in self._versions.glob("*.json"))
+        names = (path.name for path in self._versions.glob("*.json"))
+        return sorted(n.removesuffix(".json") for n in names if not n.endswith(_STATISTICS))
+
+    def find(self, digest: str) -> DatasetVersion | None:
+        """The version of that whole digest; None where the store does not hold it."""
+        return self.version(digest) if (self._versions / f"{digest}.json").is_file() else None
+
+    def put_statistics(self, digest: str, data: bytes) -> None:
+        """Stores what was computed of a version, once."""
+        _write(self._versions / f"{digest}{_STATISTICS}", data)
+
+    def statistics(self, digest: str) -> bytes | None:
+        """What `put_statistics` stored; None before."""
+        path = self._versions / f"{digest}{_STATISTICS}"
+        return path.read_bytes() if path.is_file() else None
 
     def version(self, digest: str) -> DatasetVersion:
         """The version of that digest, or of a unique beginning of it (8 characters or more).
