@@ -214,11 +214,13 @@ def lineage(config: TrainerConfig, dataset: str, origin: Origin) -> Lineage:
         run=origin.run,
         incident=origin.incident,
         parent=origin.champion,
-        environment={
-            "python": platform.python_version(),
-            **{t: _version(t) for t in _TOOLS},
-        },
+        environment=tools(),
     )
+
+
+def tools() -> dict[str, str]:
+    """Versions of what trains and converts, by name."""
+    return {"python": platform.python_version(), **{name: _version(name) for name in _TOOLS}}
 
 
 def code_version() -> str:

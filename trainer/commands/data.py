@@ -16,7 +16,11 @@ from trainer.data.importing import ImportOptions, import_source
 from trainer.data.store import Store
 from trainer.template import template
 
-StoreOption = Annotated[Path, typer.Option("--store", help="Folder of images and data sets.")]
+DEFAULT_STORE = Path(".loupe/store")
+StoreOption = Annotated[
+    Path,
+    typer.Option("--store", envvar="LOUPE_STORE", help="Folder of images, data sets and runs."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

@@ -3,15 +3,15 @@
 import json
 import os
 import re
-import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from types import TracebackType
+from typing import IO, Any, Self
 from uuid import uuid4
 
 from fleet_contract.clock import Clock
-from fleet_contract.errors import DataError, StateError
+from fleet_contract.errors import DataError, LoupeError, StateError
 from trainer.runs.machine import this_process
 from trainer.runs.record import MAY_GO_ON, Outcome, Record, parse_record
 
@@ -84,12 +84,29 @@ class Runs:
 
 
 class OpenRun:
-    """The record of the run that this process does; a Recorder."""
+    """The record of the run that this process does; a Recorder.
+
+    As a context it writes how the run ended where that was not done: an error made it fail.
+    """
 
     def __init__(self, folder: Path, record: Record, clock: Clock) -> None:
         self._folder, self.record, self._clock = folder, record, clock
         self._lines: IO[str] | None = None
         self._write()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 _trace: TracebackType | None) -> None:  # fmt: skip
+        if self.record.outcome is not Outcome.RUNNING:
+            return
+        if kind is not None and issubclass(kind, KeyboardInterrupt):
+            self.finish(Outcome.STOPPED, "interrupted")
+        elif isinstance(error, LoupeError):
+            self.finish(Outcome.FAILED, str(error))
+        else:
+            self.finish(Outcome.FAILED, f"unexpected {error!r}" if error else "ended unfinished")
 
     @property
     def checkpoint(self) -> Path:
@@ -164,9 +181,9 @@ def _end_torn_line(path: Path) -> None:
 
 def write_whole(path: Path, data: bytes) -> None:
     """Replaces a file: after a kill it is the old one or the new one, never a part."""
-    descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=".partial-")
-    with os.fdopen(descriptor, "wb") as file:
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with partial.open("wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-    Path(partial).replace(path)
+    partial.replace(path)

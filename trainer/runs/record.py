@@ -47,6 +47,23 @@ class Ancestry(Fact):
     """The bundle whose weights the training went on from."""
 
 
+class Order(Fact):
+    """What the run was told beyond the line's file; paths are absolute."""
+
+    time_budget: str = ""
+    """In place of the file's."""
+    smoke: bool = False
+    folds: int = 0
+    """Cross-validation beside the training; 0: none."""
+    champion: str = ""
+    out: str = ""
+    """The bundle's file; empty: named after its digest, in `folder`."""
+    metrics: str = ""
+    """The evaluation's file; empty: beside the bundle."""
+    folder: str = ""
+    """Where the command was called."""
+
+
 class Record(Fact):
     """`run.json`."""
 
@@ -60,7 +77,7 @@ class Record(Fact):
     resumed_s: list[float] = Field(default_factory=list)
     """When it went on after a kill or a stop."""
     dataset: Digest
-    smoke: bool = False
+    order: Order = Order()
     config: dict[str, Any]
     """The whole configuration with units, see `trainer.runs.values`."""
     config_digest: Digest
