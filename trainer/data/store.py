@@ -76,8 +76,8 @@ class Store:
         return self.version(digest) if (self._versions / f"{digest}.json").is_file() else None
 
     def put_statistics(self, digest: str, data: bytes) -> None:
-        """Stores what was computed of a version, once."""
-        _write(self._versions / f"{digest}{_STATISTICS}", data)
+        """Stores what was computed of a version, in place of what was stored before."""
+        _replace(self._versions / f"{digest}{_STATISTICS}", data)
 
     def statistics(self, digest: str) -> bytes | None:
         """What `put_statistics` stored; None before."""
@@ -112,8 +112,11 @@ def objects_of(item: DatasetItem) -> list[str]:
 
 
 def _write(path: Path, data: bytes) -> None:
-    if path.exists():
-        return
+    if not path.exists():
+        _replace(path, data)
+
+
+def _replace(path: Path, data: bytes) -> None:
     # Written aside and renamed: a file under its digest is complete or not there.
     descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=".partial-")
     with os.fdopen(descriptor, "wb") as file:
