@@ -1,7 +1,9 @@
 """Commands that make and use bundles."""
 
 import json
+import re
 import signal
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -13,77 +15,73 @@ from typing import Annotated, Any
 import cv2
 import numpy as np
 import typer
-from rich.console import Console
 
 from fleet_contract import archive
-from fleet_contract.clock import SystemClock
 from fleet_contract.errors import DataError
 from fleet_contract.inference.model import BundleModel, Judgement
 from fleet_contract.inference.preprocess import Frame, decode_image
 from fleet_contract.inference.runtime import sigmoid
 from fleet_contract.manifest import Manifest
 from fleet_contract.names import Precision, Runtime
-from trainer.commands.data import JsonOption, StoreOption
-from trainer.commands.show import evaluation_table, watched
-from trainer.config import load_config
+from trainer.commands.data import DEFAULT_STORE, JsonOption, StoreOption
 from trainer.data.store import Store
+from trainer.runs.record import Order
 
 RuntimeOption = Annotated[Runtime | None, typer.Option(help="Only this runtime.")]
 PrecisionOption = Annotated[Precision | None, typer.Option(help="Only this precision.")]
 
 
 def train(
-    config: Annotated[Path, typer.Argument(help="The line's TOML file.")],
-    store: StoreOption,
-    dataset: Annotated[str, typer.Option(help="Digest of the data set, or its beginning.")],
-    out: Annotated[Path, typer.Option(help="The bundle's file, .tar.")],
+    config: Annotated[
+        Path | None, typer.Argument(help="The line's TOML file; not needed with --resume.")
+    ] = None,
+    store: StoreOption = DEFAULT_STORE,
+    dataset: Annotated[
+        str, typer.Option(help="Digest of the data set, or its beginning; else the line's newest.")
+    ] = "",
+    out: Annotated[
+        Path | None, typer.Option(help="The bundle's file; else LINE-DIGEST.tar here.")
+    ] = None,
     champion: Annotated[Path | None, typer.Option(help="A bundle to compare with.")] = None,
+    time_budget: Annotated[
+        str, typer.Option(help="In place of the file's: 90s, 10m, 2h. Ends the training itself.")
+    ] = "",
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="A few parts and steps, to try everything out.")
+    ] = False,
+    folds: Annotated[
+        int, typer.Option(min=0, help="Also cross-validate, each fold trained as the bundle is.")
+    ] = 0,
+    metrics: Annotated[
+        Path | None, typer.Option(help="File for the figures; else metrics.json beside the bundle.")
+    ] = None,
+    resume: Annotated[str, typer.Option(help="Go on with a run that stopped or was killed.")] = "",
+    mlflow: Annotated[
+        str, typer.Option(help="Also track the run here: http://HOST:PORT or sqlite:///FILE.")
+    ] = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Train, quantize, measure and pack a bundle."""
-    from trainer.build import Builder  # torch takes seconds to load
+    """Train, quantize, measure and pack a bundle.
 
-    loaded, opened = load_config(config), Store(store)
-    version = opened.version(dataset)
-    data = read_file(champion) if champion else None
-    with stopping() as stop, watched(stop) as watch:
-        built = Builder(loaded, opened, version, SystemClock(), watch, champion=data).build()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_bytes(built.archive)
-    if as_json:
-        typer.echo(json.dumps({
-            "digest": built.digest, "dataset": version.digest(), "size_bytes": len(built.archive),
-            "evaluation": built.evaluation, "comparison": built.comparison,
-        }))  # fmt: skip
-        return
-    console = Console(stderr=True)
-    console.print(evaluation_table(built.evaluation, f"bundle {built.digest[:12]}"))
-    if built.comparison:
-        console.print(f"{built.comparison['outcome']}: {built.comparison['why']}")
-    typer.echo(built.digest)
+    Ends with 0 when the bundle is made, 2 for a mistake to be mended, 3 when the bundle is made but
+    fails a gate, 4 when the training was stopped or does not converge.
+    """
+    order = Order(
+        time_budget=budget_of(time_budget), smoke=smoke, folds=folds, champion=_absolute(champion),
+        out=_absolute(out), metrics=_absolute(metrics), folder="" if resume else str(Path.cwd()),
+    )  # fmt: skip
+    from trainer.commands.training import run_training  # torch takes seconds to load
+
+    sys.exit(run_training(Store(store), config, dataset, order, resume, mlflow, as_json=as_json))
 
 
-def evaluate(
-    bundle: Annotated[Path, typer.Argument(help="The bundle's file.")],
-    store: StoreOption,
-    dataset: Annotated[str, typer.Option(help="Digest of the data set, or its beginning.")],
-    runtime: RuntimeOption = None,
-    precision: PrecisionOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Measure a bundle on the holdout of a data set."""
-    from trainer.evaluation import evaluate as measure
-    from trainer.judge import load_samples
+def budget_of(text: str) -> str:
+    """`10m` means minutes here, as people write it; other units are those of the file."""
+    return re.sub(r"^\s*([0-9.]+)\s*m\s*$", r"\1min", text)
 
-    opened = Store(store)
-    version = opened.version(dataset)
-    with unpacked(bundle) as (folder, manifest):
-        samples = load_samples(opened, version.side("holdout"), manifest)
-        report = measure(folder, manifest, samples, runtime, precision)
-    if as_json:
-        typer.echo(json.dumps(report))
-        return
-    Console().print(evaluation_table(report, f"{bundle.name} on {version.digest()[:12]}"))
+
+def _absolute(path: Path | None) -> str:
+    return "" if path is None else str(path.absolute())
 
 
 def predict(

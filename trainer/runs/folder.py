@@ -97,16 +97,16 @@ class OpenRun:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+    def __exit__(self, _kind: type[BaseException] | None, error: BaseException | None,
                  _trace: TracebackType | None) -> None:  # fmt: skip
-        if self.record.outcome is not Outcome.RUNNING:
+        if error is None or self.record.outcome is not Outcome.RUNNING:
             return
-        if kind is not None and issubclass(kind, KeyboardInterrupt):
+        if isinstance(error, KeyboardInterrupt):
             self.finish(Outcome.STOPPED, "interrupted")
         elif isinstance(error, LoupeError):
             self.finish(Outcome.FAILED, str(error))
         else:
-            self.finish(Outcome.FAILED, f"unexpected {error!r}" if error else "ended unfinished")
+            self.finish(Outcome.FAILED, f"unexpected {error!r}")
 
     @property
     def checkpoint(self) -> Path:
