@@ -16,7 +16,7 @@ from fleet_contract.dataset import GOOD, DatasetItem, DatasetVersion
 from fleet_contract.errors import ConfigError
 from fleet_contract.manifest import Manifest
 from fleet_contract.names import Precision, Verdict
-from trainer import bundle, evaluation, golden
+from trainer import bundle, evaluation, gates, golden
 from trainer.calibrate import THRESHOLD, Promise, calibrate, logits
 from trainer.compare import Side, compare
 from trainer.config import TrainerConfig
@@ -24,11 +24,12 @@ from trainer.data.images import Images, load_frame, load_images
 from trainer.data.split import choose_groups, group_labels
 from trainer.data.store import Store
 from trainer.export import litert, onnx
-from trainer.judge import PRIMARY, Judged, Samples, judge, load_samples
+from trainer.judge import PRIMARY, Judged, judge, judge_all
 from trainer.network import InspectionNet
 from trainer.runs.facts import ShareLog, Shares, training_files
 from trainer.runs.inputs import not_releasable
 from trainer.runs.record import Recorder
+from trainer.samples import Samples, load_samples
 from trainer.training import Progress, StoppedError, train
 from trainer.weights import WEIGHTS, pack_weights
 
@@ -109,7 +110,7 @@ class Builder:
         self._log = ShareLog(recorder.shares() if recorder else None)
 
     def build(self) -> Built:
-        """Raises LoupeErrors: DataError, TrainingError, GateError, StoppedError, ..."""
+        """Raises LoupeErrors: DataError, TrainingError, StoppedError, ..."""
         self._tell(0, "reading images")
         threshold = self._config.threshold
         sides = divide(self._version, threshold.calibration_share, self._config.train.seed)
@@ -164,14 +165,15 @@ class Builder:
     def _finish(self, made: bundle.Draft, sides: Sides) -> Built:
         self._tell(_EXPORTED, "measuring on the holdout")
         bundle.score_golden(made)
-        samples = load_samples(self._store, sides.holdout, made.manifest)
-        judged = [judge(made.folder, made.manifest, f, samples) for f in made.manifest.models]
-        report = evaluation.report(made.manifest, samples, judged)
-        evaluation.check_flips(report, self._config.gates.max_flips)
+        samples = load_samples(self._store, sides.holdout)
+        judged = judge_all(made.folder, made.manifest, samples)
+        memory = evaluation.memory_of(made.folder, made.manifest, judged)
+        report = evaluation.report(made.manifest, samples, judged, memory)
+        report["gates"] = gates.check(report, self._config.gates)
         report |= self._beside
         if self._origin.sample_of is not None:
             report = not_releasable(report)
-        first = next(one for one in judged if one.key == "/".join(PRIMARY))
+        first = evaluation.primary(judged)
         self._tell(_MEASURED, "packing")
         comparison = self._compare(first, samples)
         frames = [load_frame(self._store, item, self._config.input.channels)
@@ -203,7 +205,7 @@ class Builder:
             Side(champion.scores, champion.rejected),
             Side(challenger.scores, challenger.rejected),
             samples.defective,
-            [item.group for item in samples.items],
+            samples.groups,
         )
 
 
@@ -234,4 +236,4 @@ def judge_archive(data: bytes, samples: Samples) -> Judged:
     """What a packed bundle's first model says of the samples. Raises BundleError, ModelError."""
     with tempfile.TemporaryDirectory(prefix="loupe-bundle-") as folder:
         manifest = archive.unpack(data, Path(folder) / "bundle")
-        return judge(Path(folder) / "bundle", manifest, manifest.model_for(*PRIMARY), samples)
+        return judge(Path(folder) / "bundle", manifest, PRIMARY, samples)

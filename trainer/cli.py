@@ -6,7 +6,8 @@ import typer
 
 from fleet_contract.errors import LoupeError
 from trainer.commands.data import datasets, import_images, new
-from trainer.commands.model import evaluate, predict, train
+from trainer.commands.measure import compare, evaluate
+from trainer.commands.model import predict, train
 from trainer.commands.work import worker
 
 app = typer.Typer(
@@ -20,6 +21,7 @@ app.command("import")(import_images)
 app.command("datasets")(datasets)
 app.command("train")(train)
 app.command("evaluate")(evaluate)
+app.command("compare")(compare)
 app.command("predict")(predict)
 app.command("worker")(worker)
 

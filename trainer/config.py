@@ -29,6 +29,15 @@ def parse_pixels(value: object) -> int:
 Pixels = Annotated[int, BeforeValidator(parse_pixels)]
 
 
+def parse_off(value: object) -> object:
+    """`"off"` -> None; anything else as it is."""
+    return None if value == "off" else value
+
+
+Optional01 = Annotated[Annotated[float, Field(ge=0, le=1)] | None, BeforeValidator(parse_off)]
+OptionalPositive = Annotated[Annotated[float, Field(gt=0)] | None, BeforeValidator(parse_off)]
+
+
 class Table(BaseModel):
     """A table of the file: immutable, and a key that is not known is an error."""
 
@@ -102,10 +111,23 @@ class QuantizeTable(Table):
 
 
 class GatesTable(Table):
-    """[gates]: what stops a bundle from being made."""
+    """[gates]: what a bundle must measure; one that does not is made, marked, and never released.
+
+    None, "off" in the file, asks nothing.
+    """
 
     max_flips: float = Field(default=0.05, ge=0, le=1)
     """Largest share of the holdout on which int8 may decide otherwise than fp32."""
+    min_auroc: Optional01 = None
+    min_worst_slice_auroc: Optional01 = None
+    """Of the slices with five good and five defective images or more."""
+    max_latency_ms: OptionalPositive = None
+    """99th percentile, of the model that stands first."""
+    max_memory_mb: OptionalPositive = None
+    max_size_mb: OptionalPositive = None
+    """Of the model files that stand first; a MB is 10^6 bytes."""
+    max_bias: Optional01 = None
+    """Largest difference of overkill or escape between two values of a slice column."""
 
 
 class BundleTable(Table):

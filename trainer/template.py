@@ -39,8 +39,14 @@ calibration_share = 0.2   # of the good training parts, kept out of training to 
 [quantize]
 calibration_images = 64
 
-[gates]
+[gates]               # a bundle that misses one is made and marked, and cannot be released
 max_flips = 0.05      # of the holdout, on which int8 may decide otherwise than fp32
+min_auroc = "off"     # such as 0.95; "off" asks nothing
+min_worst_slice_auroc = "off"   # of slices with five good and five defective images or more
+max_latency_ms = "off"   # 99th percentile of the model that stands first (ONNX int8)
+max_memory_mb = "off"    # that loading and judging add, at their peak
+max_size_mb = "off"
+max_bias = "off"      # difference of overkill or escape between two sites, cameras, ...
 
 [bundle]
 epoch = 1             # grows when older bundles of the line must not run again

@@ -1,7 +1,6 @@
 """From data to a bundle that a device can load: one small training, looked at from all sides."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +16,13 @@ from fleet_contract.inference.preprocess import decode_image
 from fleet_contract.manifest import Manifest, Reference
 from fleet_contract.names import Precision, Runtime, Verdict
 from tests.trainer.conftest import World
-from trainer import bundle, evaluation
+from trainer import bundle
 from trainer.build import Builder, divide, export, judge_archive
 from trainer.config import parse_config
 from trainer.data.images import load_images
-from trainer.judge import judge, load_samples
+from trainer.judge import PRIMARY, judge
 from trainer.network import InspectionNet
+from trainer.samples import load_samples
 from trainer.training import StoppedError
 
 MODELS = [(runtime, precision) for runtime in Runtime for precision in Precision]
@@ -145,15 +145,6 @@ def test_a_build_that_is_told_to_stop_stops(world: World) -> None:
         builder.build()
 
 
-def test_too_many_flips_stop_the_bundle(world: World) -> None:
-    samples = load_samples(world.store, world.version.side("holdout"), world.manifest)
-    judged = [judge(world.folder, world.manifest, file, samples) for file in world.manifest.models]
-    turned = [replace(one, rejected=~one.rejected) if one.key == "litert/int8" else one for one in judged]  # fmt: skip
-    report = evaluation.report(world.manifest, samples, turned)
-    with pytest.raises(evaluation.GateError, match="too many verdicts on litert"):
-        evaluation.check_flips(report, 0.1)
-
-
 def test_a_model_that_disagrees_on_a_golden_sample_stops_the_bundle(
     world: World, tmp_path: Path
 ) -> None:
@@ -173,19 +164,16 @@ def test_a_model_that_disagrees_on_a_golden_sample_stops_the_bundle(
 
 
 def test_a_packed_bundle_judges_as_the_unpacked_one(world: World) -> None:
-    samples = load_samples(world.store, world.version.side("holdout"), world.manifest)
+    samples = load_samples(world.store, world.version.side("holdout"))
     packed = judge_archive(world.built.archive, samples)
-    file = world.manifest.model_for(Runtime.ONNX, Precision.INT8)
-    np.testing.assert_array_equal(
-        packed.scores, judge(world.folder, world.manifest, file, samples).scores
-    )
+    unpacked = judge(world.folder, world.manifest, PRIMARY, samples)
+    np.testing.assert_array_equal(packed.scores, unpacked.scores)
 
 
 def test_swapped_channels_change_many_verdicts(world: World) -> None:
-    samples = load_samples(world.store, world.version.side("holdout"), world.manifest)
-    file = world.manifest.model_for(Runtime.ONNX, Precision.INT8)
-    right = judge(world.folder, world.manifest, file, samples)
-    wrong = judge(world.folder, with_order(world.manifest, "bgr"), file, samples)
+    samples = load_samples(world.store, world.version.side("holdout"))
+    right = judge(world.folder, world.manifest, PRIMARY, samples)
+    wrong = judge(world.folder, with_order(world.manifest, "bgr"), PRIMARY, samples)
     assert (right.rejected != wrong.rejected).mean() >= 0.2
 
 

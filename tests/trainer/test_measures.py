@@ -94,17 +94,34 @@ def test_too_few_good_parts_promise_nothing() -> None:
     assert measures.conformal_threshold(np.arange(10.0), 0.02) is None
 
 
-def test_slices_stand_apart_and_measurements_are_no_slices() -> None:
-    scores = np.array([0.9, 0.1, 0.2, 0.8])
-    defective = np.array([True, False, True, False])
-    slices = [
-        {"light": "1", "n": str(i)} if i < 2 else {"light": "2", "n": str(i)} for i in range(4)
-    ]
-    assert measures.slice_aurocs(scores, defective, slices) == {"light": {"1": 1.0, "2": 0.0}}
+def test_outgoing_defects_are_counted_among_what_passes() -> None:
+    rejected = np.array([True, False, False, False])
+    defective = np.array([True, True, False, False])
+    found = measures.outgoing_dppm(rejected, defective)
+    assert (found["missed"], found["passed"]) == (1, 3)
+    assert found["value"] == pytest.approx(1e6 / 3)
+    assert measures.outgoing_dppm(np.array([True]), np.array([True]))["value"] is None
 
 
-def test_each_class_of_defect_is_measured_against_all_good_parts() -> None:
-    found = measures.defect_aurocs(
-        np.array([0.9, 0.1, 0.5, 0.05]), ["a", "good", "good", "b"], "good"
+def test_each_class_has_its_own_recall() -> None:
+    found = measures.class_recalls(
+        np.array([True, False, True, False]), ["a", "a", "b", "good"], "good"
     )
-    assert found == {"a": 1.0, "b": 0.0}
+    assert {name: rate.rate for name, rate in found.items()} == {"a": 0.5, "b": 1.0}
+
+
+def test_the_interval_of_a_difference_is_that_of_newcombes_table() -> None:
+    # 56 of 70 against 48 of 80: Newcombe 1998, table II, method 10: 0.0524 to 0.3339.
+    low, high = measures.difference_interval(
+        measures.exact_rate(56, 70), measures.exact_rate(48, 80)
+    )
+    assert (round(low, 4), round(high, 4)) == (0.0524, 0.3339)
+
+
+def test_scores_that_mean_what_they_say_have_no_calibration_error() -> None:
+    scores = np.array([0.25, 0.25, 0.25, 0.25, 1.0])
+    defective = np.array([True, False, False, False, True])
+    assert measures.calibration(scores, defective).error == 0.0
+    # Three quarters too sure in four of five.
+    assert measures.calibration(scores, ~defective).error == pytest.approx(0.8 * 0.5 + 0.2 * 1.0)
+    assert measures.calibration(np.array([]), np.array([], bool)).error is None
