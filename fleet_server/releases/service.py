@@ -19,7 +19,7 @@ from fleet_server.audit.service import record
 from fleet_server.errors import NotFoundError
 from fleet_server.registry.service import find_line
 from fleet_server.releases.models import EncodingRow, Release
-from fleet_server.releases.rules import OPEN, Encoded, ReleaseState, check_open, encode
+from fleet_server.releases.rules import OPEN, Encoded, ReleaseState, check_gates, check_open, encode
 from fleet_server.services import Services
 from fleet_server.trust.image import ImageRepository
 
@@ -137,11 +137,13 @@ def to_sign(services: Services, digest: str) -> Release:
     """The release with a draft that can still be published.
 
     Where another release was published after the draft was made, it is drafted again and its
-    signatures are gone. Raises StateError for a release that is approved or refused.
+    signatures are gone. Raises StateError for a release that is approved or refused, or that misses
+    the gates of its line.
     """
     with services.database.read() as session:
         release = find_release(session, digest)
     check_open(release.state, release.digest)
+    check_gates(release.evaluation, release.digest)
     if release.draft and services.trust.image.follows(release.draft.encode()):
         return release
     custom = ImageCustom.of(release.model_dump(include={"line", "epoch", "hardware", "encodings"}))
@@ -168,11 +170,12 @@ def sign(
     """Adds a signature; at the threshold the release is published.
 
     Raises TrustError for a key that may not sign or a signature that does not fit; StateError for a
-    release that is approved or refused, or was drafted again since.
+    release that is approved or refused, misses the gates of its line, or was drafted again since.
     """
     with services.database.read() as session:
         release = find_release(session, digest)
     check_open(release.state, release.digest)
+    check_gates(release.evaluation, release.digest)
     before = release.draft or ""
     if not before or not services.trust.image.follows(before.encode()):
         raise StateError(

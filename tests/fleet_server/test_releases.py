@@ -70,6 +70,42 @@ def test_two_keys_approve_and_one_does_not(deploy: Deploy) -> None:
     assert deploy.services.trust.image.holds(LINE, digest)
 
 
+def test_a_bundle_that_misses_its_gates_is_kept_and_cannot_be_released(deploy: Deploy) -> None:
+    checks = [
+        {
+            "name": "min_auroc",
+            "limit": 0.9,
+            "value": 0.8,
+            "passed": False,
+            "why": "0.8 is below 0.9",
+        },
+        {"name": "max_flips", "limit": 0.05, "value": 0.0, "passed": True, "why": "within"},
+    ]
+    data = archive(evaluation={"gates": {"passed": False, "checks": checks}})
+    release = service.submit(deploy.services, "test", data)
+    assert release.state == "built"
+    with pytest.raises(StateError, match=r"min_auroc: 0\.8 is below 0\.9") as refused:
+        service.to_sign(deploy.services, release.digest)
+    assert "max_flips" not in str(refused.value)
+    with pytest.raises(StateError, match="cannot be released"):
+        service.sign(deploy.services, "test", release.digest, "keyid", "signature")
+    # A person can still say that it is refused, and why.
+    assert service.refuse(deploy.services, "test", release.digest, "gates").state == "refused"
+
+
+def test_gates_that_passed_let_a_bundle_be_signed(deploy: Deploy) -> None:
+    data = archive(evaluation={"gates": {"passed": True, "checks": []}})
+    digest = service.submit(deploy.services, "test", data).digest
+    assert deploy.sign(digest, PIPELINE).state == "awaiting_approval"
+
+
+@pytest.mark.parametrize("gates", ["yes", {}, {"passed": 1}, []])
+def test_gates_that_cannot_be_read_are_no_pass(deploy: Deploy, gates: object) -> None:
+    digest = service.submit(deploy.services, "test", archive(evaluation={"gates": gates})).digest
+    with pytest.raises(StateError, match="gates that did not pass"):
+        service.to_sign(deploy.services, digest)
+
+
 def test_the_same_key_twice_is_one_signature(deploy: Deploy) -> None:
     digest = service.submit(deploy.services, "test", archive()).digest
     deploy.sign(digest, PIPELINE)

@@ -3,9 +3,12 @@
 Devices are rows; what they would report is written as ingest would write it.
 """
 
+import json
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 from fleet_contract.archive import digest as archive_digest
 from fleet_contract.archive import file_entries, pack
@@ -49,10 +52,13 @@ class Recorder:
         return [(levels, payload) for topic, levels, payload in self.sent if topic == name]
 
 
-def archive(seed: int = 1, padding: int = 0) -> bytes:
+def archive(
+    seed: int = 1, padding: int = 0, evaluation: Mapping[str, object] = MappingProxyType({})
+) -> bytes:
     """A bundle for LINE; another seed, another digest; `padding` bytes that do not compress."""
     lineage = {"dataset": "d" * 64, "config": "c" * 64, "code": "0", "seed": seed}
-    content = {**files(), "padding.bin": random.Random(seed).randbytes(padding)}
+    content = {**files(), "padding.bin": random.Random(seed).randbytes(padding),
+               "evaluation.json": json.dumps(dict(evaluation)).encode()}  # fmt: skip
     listed = {name: entry.model_dump() for name, entry in file_entries(content).items()}
     return pack(manifest(line=LINE, lineage=lineage, files=listed), content)
 
