@@ -47,6 +47,21 @@ class Api:
         """The run's outcome. Raises LeaseLostError."""
         self._call("POST", f"/runs/{run}/finish", json=body)
 
+    def give_back(self, run: str, worker: str) -> None:
+        """Another worker may go on with the run. Raises LeaseLostError."""
+        self._call("POST", f"/runs/{run}/give-back", json={"worker": worker})
+
+    def checkpoint(self, run: str, worker: str) -> bytes:
+        """What an earlier worker left of the run, not verified. Raises LeaseLostError."""
+        return self._call("GET", f"/runs/{run}/checkpoint", params={"worker": worker}).content
+
+    def put_checkpoint(self, run: str, worker: str, data: bytes) -> None:
+        """Leaves the state of the run for a next worker. Raises LeaseLostError."""
+        self._call(
+            "PUT", f"/runs/{run}/checkpoint", params={"worker": worker}, content=data,
+            headers={"Content-Type": "application/octet-stream"},
+        )  # fmt: skip
+
     def dataset(self, digest: str) -> bytes:
         """JSON of a dataset version."""
         return self._call("GET", f"/datasets/{digest}").content

@@ -2,115 +2,57 @@
 
 import json
 import logging
+import tempfile
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 from fleet_contract import archive
 from fleet_contract.clock import Clock
-from fleet_contract.errors import ConfigError, LoupeError, TransferError
+from fleet_contract.dataset import DatasetVersion
+from fleet_contract.errors import LoupeError, TransferError
 from fleet_contract.trust.approve import sign_release
 from fleet_contract.trust.custom import target_name
 from trainer.api import Api, AwayError, LeaseLostError, patiently
-from trainer.build import Builder, Built
+from trainer.build import Builder, Built, Watch
 from trainer.bundle import Origin
 from trainer.compare import MAY_SHIP
-from trainer.config import TrainerConfig, parse_config
 from trainer.data.remote import fetch_version
 from trainer.data.store import Store
+from trainer.job import Job, parse_job
+from trainer.pulse import CHECKPOINT_S, Courier, Pulse
 from trainer.training import StoppedError
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_BEATS_A_LEASE = 4
-_SLOWEST_BEAT_S = 2.0
-"""People watch the progress."""
 _TRIES = 8
 _SLOWEST_POLL_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """A leased run."""
+class Work:
+    """What one build is made from."""
 
-    id: str
-    line: str
-    dataset: str
-    champion: str | None
-    incident: str
-    config: TrainerConfig
-    lease_s: float
-
-
-def parse_job(lease: dict[str, Any]) -> Job:
-    """Raises ConfigError where the run's configuration is wrong, or a field is missing."""
-    try:
-        config = parse_config(str(lease["config"]), f"configuration of line {lease['line']}")
-        # The line's epoch is the floor that the server signs; a bundle below it would not be taken.
-        epoch = max(config.bundle.epoch, int(lease["epoch"]))
-        bundle = config.bundle.model_copy(update={"epoch": epoch})
-        return Job(
-            id=str(lease["id"]),
-            line=str(lease["line"]),
-            dataset=str(lease["dataset"]),
-            champion=lease.get("champion"),
-            incident="" if lease.get("incident") is None else str(lease["incident"]),
-            config=config.model_copy(update={"bundle": bundle}),
-            lease_s=float(lease["lease_s"]),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise ConfigError(f"the server's run is not usable: {error!r}") from error
+    job: Job
+    store: Store
+    version: DatasetVersion
+    champion: bytes | None
+    checkpoint: Path
+    """Read where it is there, and replaced as a whole while the training goes on."""
+    clock: Clock
+    watch: Watch
 
 
-class Pulse:
-    """Heartbeats of one run, from a thread of its own; says whether to stop."""
-
-    def __init__(self, api: Api, run: str, worker: str, lease_s: float) -> None:
-        self._api, self._run, self._worker = api, run, worker
-        self._every_s = min(lease_s / _BEATS_A_LEASE, _SLOWEST_BEAT_S)
-        self._lock, self._ended = threading.Lock(), threading.Event()
-        self._progress, self._message, self._log = 0.0, "", list[str]()
-        self.stop, self.lost = threading.Event(), False
-        self._thread = threading.Thread(target=self._beat, name=f"pulse-{run}", daemon=True)
-
-    def __enter__(self) -> "Pulse":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._thread.join()
-
-    def watch(self, share: float, message: str) -> bool:
-        """Takes the state of the work; True where it is to stop. Each new step becomes a log line."""
-        with self._lock:
-            if message.split(":")[0] != self._message.split(":")[0]:
-                self._log.append(message)
-            self._progress, self._message = share, message
-        return self.stop.is_set()
-
-    def _beat(self) -> None:
-        while not self._ended.wait(self._every_s):
-            with self._lock:
-                lines, self._log = self._log, []
-                progress, message = self._progress, self._message
-            try:
-                cancelled = self._api.heartbeat(self._run, self._worker, progress, message, lines)
-            except AwayError as error:
-                log.warning("no heartbeat: %s", error)
-                with self._lock:
-                    self._log = lines + self._log
-            except LoupeError as error:
-                log.warning("run %s is lost: %s", self._run, error)
-                self.lost = True
-                self.stop.set()
-                return
-            else:
-                if cancelled:
-                    self.stop.set()
+def build(work: Work) -> Built:
+    """Trains, measures and packs. Raises LoupeErrors, StoppedError where `watch` says so."""
+    job = work.job
+    origin = Origin(run=job.id, incident=job.incident, champion=job.champion)
+    return Builder(job.config, work.store, work.version, work.clock, work.watch, origin=origin,
+                   champion=work.champion).build()  # fmt: skip
 
 
 class Worker:
@@ -126,10 +68,13 @@ class Worker:
         stop: threading.Event,
         *,
         poll_s: float = 1.0,
+        checkpoint_s: float = CHECKPOINT_S,
+        build: Callable[[Work], Built] = build,
     ) -> None:
         self._api, self._store, self._key_pem, self._name = api, store, key_pem, name
         self._clock, self.stop, self._poll_s = clock, stop, poll_s
-        self.done, self.failed = 0, 0
+        self._checkpoint_s, self._make = checkpoint_s, build
+        self.done, self.failed, self.given_back = 0, 0, 0
 
     def run(self, *, once: bool = False) -> None:
         """Until told to stop; with `once`, until one run was done. A server that is away is waited for."""
@@ -154,7 +99,6 @@ class Worker:
         run = str(lease.get("id"))
         try:
             self._do(parse_job(lease))
-            self.done += 1
         except (LeaseLostError, AwayError) as error:
             self.failed += 1
             log.warning("run %s is given up: %s", run, error)
@@ -169,21 +113,42 @@ class Worker:
             self._finish_failed(run, f"unexpected {type(error).__name__}: {error}")
 
     def _do(self, job: Job) -> None:
-        with Pulse(self._api, job.id, self._name, job.lease_s) as pulse:
-            try:
-                built = self._build(job, pulse)
-            except StoppedError:
-                if pulse.lost:
-                    raise LeaseLostError(f"the lease of run {job.id} was lost") from None
-                raise
-            outcome = built.comparison.get("outcome", "")
-            if outcome and outcome not in MAY_SHIP:
-                raise StoppedError(f"the challenger is {outcome}: {built.comparison['why']}")
-            self._release(job, built)
-            log.info("run %s made bundle %s", job.id, built.digest[:12])
-            self._finish(job.id, _success(built))
+        with (
+            tempfile.TemporaryDirectory(prefix="loupe-run-") as folder,
+            Pulse(self._api, job.id, self._name, job.lease_s) as pulse,
+        ):
+            file = Path(folder) / "checkpoint"
+            self._go_on(job, file, pulse)
+            with Courier(self._api, job.id, self._name, file, pulse, self._checkpoint_s) as courier:
+                try:
+                    built = self._build(job, file, pulse)
+                except StoppedError:
+                    if pulse.lost:
+                        raise LeaseLostError(f"the lease of run {job.id} was lost") from None
+                    if pulse.stop.is_set():
+                        raise
+                    self._give_back(job, courier)
+                    return
+            if pulse.lost:
+                raise LeaseLostError(f"the lease of run {job.id} was lost")
+            self._end(job, built)
 
-    def _build(self, job: Job, pulse: Pulse) -> Built:
+    def _go_on(self, job: Job, file: Path, pulse: Pulse) -> None:
+        """Gets what an earlier worker left; without it the training begins at its start."""
+        wanted = job.checkpoint
+        if wanted is None:
+            return
+        try:
+            data = self._patiently(lambda: self._api.checkpoint(job.id, self._name), pulse.stop)
+            if archive.digest(data) != wanted:
+                raise TransferError("the server sent another checkpoint than it named",
+                                    expected=wanted[:12], found=archive.digest(data)[:12])  # fmt: skip
+        except TransferError as error:
+            pulse.say(f"begins at the start: {error}")
+        else:
+            file.write_bytes(data)
+
+    def _build(self, job: Job, checkpoint: Path, pulse: Pulse) -> Built:
         def watch(share: float, message: str) -> bool:
             return pulse.watch(share, message) or self.stop.is_set()
 
@@ -195,10 +160,29 @@ class Worker:
         )
         if version is None:
             raise StoppedError("the run was stopped")
-        origin = Origin(run=job.id, incident=job.incident, champion=job.champion)
         champion = self._champion(job, pulse)
-        return Builder(job.config, self._store, version, self._clock, watch, origin=origin,
-                       champion=champion).build()  # fmt: skip
+        return self._make(Work(job, self._store, version, champion, checkpoint, self._clock, watch))
+
+    def _give_back(self, job: Job, courier: Courier) -> None:
+        """This worker ends, the run does not: another one goes on with it."""
+        courier.send()
+        self._api.give_back(job.id, self._name)
+        self.given_back += 1
+        log.info("run %s is given back", job.id)
+
+    def _end(self, job: Job, built: Built) -> None:
+        outcome = built.comparison.get("outcome", "")
+        if outcome and outcome not in MAY_SHIP:
+            # The figures go to the server, the bundle stays here: a loser is never released.
+            self.failed += 1
+            error = f"the challenger is {outcome}: {built.comparison['why']}"
+            log.warning("run %s: %s", job.id, error)
+            self._finish(job.id, _ended(built, "failed", error=error))
+            return
+        self._release(job, built)
+        log.info("run %s made bundle %s", job.id, built.digest[:12])
+        self._finish(job.id, _ended(built, "succeeded", bundle=built.digest))
+        self.done += 1
 
     def _champion(self, job: Job, pulse: Pulse) -> bytes | None:
         digest = job.champion
@@ -241,6 +225,8 @@ class Worker:
         return patiently(call, stop.wait, _TRIES)
 
 
-def _success(built: Built) -> dict[str, Any]:
-    return {"outcome": "succeeded", "bundle": built.digest, "comparison": built.comparison,
-            "metrics": built.evaluation, "error": ""}  # fmt: skip
+def _ended(
+    built: Built, outcome: str, *, bundle: str | None = None, error: str = ""
+) -> dict[str, Any]:
+    return {"outcome": outcome, "bundle": bundle, "comparison": built.comparison,
+            "metrics": built.evaluation, "error": error}  # fmt: skip

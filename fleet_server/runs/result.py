@@ -6,10 +6,10 @@ from typing import Any
 from fleet_server.runs.models import TrainingRun
 
 _SAID: Mapping[str, str] = {
-    "better": "Better than the champion",
-    "not_worse": "Not better than the champion, and not worse",
-    "undecided": "Not shown to be better than the champion",
-    "worse": "Worse than the champion, and no release",
+    "better": "Better than the champion{}",
+    "not_worse": "Not better than the champion{}, and not worse",
+    "undecided": "Not shown to be better than the champion{}",
+    "worse": "Worse than the champion{}, and no release",
 }
 _SHORT = 12
 
@@ -20,9 +20,9 @@ def sentence(run: TrainingRun) -> str:
         first = run.state == "succeeded" and run.champion is None
         return "The line's first bundle: there is no champion to compare it with." if first else ""
     outcome = str(run.comparison.get("outcome", ""))
-    said = _SAID.get(outcome, "Compared with the champion")
+    said = _SAID.get(outcome, "Compared with the champion{}")
     champion = f" {run.champion[:_SHORT]}" if run.champion else ""
-    return f"{said}{champion}: {_amount(run.comparison)}, {_holdout(run)}."
+    return f"{said.format(champion)}: {_amount(run.comparison)}, {_holdout(run)}."
 
 
 def _amount(comparison: Mapping[str, Any]) -> str:

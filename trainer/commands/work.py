@@ -38,4 +38,4 @@ def worker(
         hand = Worker(api, Store(work), key, chosen, SystemClock(), stop, poll_s=poll)
         hand.run(once=once)
     api.close()
-    typer.echo(f"{hand.done} runs done, {hand.failed} failed")
+    typer.echo(f"{hand.done} runs done, {hand.failed} failed, {hand.given_back} given back")
