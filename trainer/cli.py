@@ -5,9 +5,12 @@ import sys
 import typer
 
 from fleet_contract.errors import LoupeError
-from trainer.commands.data import datasets, import_images, new
+from trainer.commands.check import compare_versions, datasets, split, validate
+from trainer.commands.data import import_images, new
 from trainer.commands.measure import compare, evaluate
 from trainer.commands.model import predict, train
+from trainer.commands.reproduce import reproduce
+from trainer.commands.runs import app as runs
 from trainer.commands.work import worker
 
 app = typer.Typer(
@@ -19,10 +22,15 @@ app = typer.Typer(
 app.command("new")(new)
 app.command("import")(import_images)
 app.command("datasets")(datasets)
+app.command("validate")(validate)
+app.command("split")(split)
+app.command("diff")(compare_versions)
 app.command("train")(train)
 app.command("evaluate")(evaluate)
 app.command("compare")(compare)
 app.command("predict")(predict)
+app.command("reproduce")(reproduce)
+app.add_typer(runs, name="runs")
 app.command("worker")(worker)
 
 
