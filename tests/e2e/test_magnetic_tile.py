@@ -54,7 +54,7 @@ def _train(world: World, data: Path) -> tuple[str, dict[str, Any]]:
     """Trains on exposures 4 to 6; returns the dataset's digest and the trainer's report."""
     imported = world.command(
         "loupe-trainer", "import", str(data / "tiles.csv"), "--line", LINE, "--store",
-        str(world.store), "--group-column", "tile", "--holdout", "0.5",
+        str(world.store), "--group", "tile", "--holdout", "0.5",
         "--where", f"exposure={','.join(BRIGHT)}", "--json",
     )  # fmt: skip
     dataset = str(last_json(imported)["digest"])

@@ -89,7 +89,7 @@ def test_only_the_rows_that_are_asked_for_are_taken(store: Store, small: Path) -
 def test_columns_may_have_other_names(store: Store, small: Path) -> None:
     text = small.read_text().replace("label,group", "defect,tile").replace(",good,", ",,")
     small.write_text(text)
-    version = import_source(store, small, replace(OPTIONS, group_column="tile"))
+    version = import_source(store, small, replace(OPTIONS, group="tile"))
     assert sum(item.label == "good" for item in version.items) == 4
     assert version.items[0].group == "p0"
 
@@ -123,7 +123,7 @@ def test_an_empty_mask_leaves_the_label(store: Store, small: Path, tmp_path: Pat
 
 def test_an_unreadable_image_is_named(store: Store, small: Path) -> None:
     (small.parent / "images" / "part_002.png").write_bytes(b"no image")
-    with pytest.raises(DataError, match=r"part_002\.png is not an 8-bit image"):
+    with pytest.raises(DataError, match=r"part_002\.png is not an image that can be used"):
         import_source(store, small, OPTIONS)
 
 
@@ -141,7 +141,7 @@ def test_an_image_of_one_colour_is_refused(store: Store, small: Path) -> None:
 
 def test_a_mask_of_another_size_is_refused(store: Store, small: Path) -> None:
     write_image(small.parent / "masks" / "part_004.png", np.full((32, 64), 255, np.uint8))
-    with pytest.raises(DataError, match=r"expected 64x64 as .*; found 64x32"):
+    with pytest.raises(DataError, match=r"part_004.*expected 64x64; found 64x32"):
         import_source(store, small, OPTIONS)
 
 
@@ -163,10 +163,20 @@ def test_the_only_part_of_a_class_is_trained_on(store: Store, small: Path) -> No
     assert [item.split for item in version.items if item.label == "dent"] == ["train"]
 
 
-def test_good_images_alone_are_refused(store: Store, tmp_path: Path) -> None:
+def test_good_images_alone_are_taken_and_what_that_means_is_said(
+    store: Store, tmp_path: Path
+) -> None:
     path = write_csv(tmp_path / "good", good=4, bad=0)
-    with pytest.raises(DataError, match="good and defective images are needed both"):
-        import_source(store, path, OPTIONS)
+    said: list[str] = []
+    version = import_source(store, path, OPTIONS, say=said.append)
+    assert {item.label for item in version.items} == {"good"}
+    assert any("only a line that learns from good parts" in text for text in said)
+
+
+def test_defects_alone_are_refused(store: Store, small: Path) -> None:
+    only = replace(OPTIONS, good="perfect", where={"label": frozenset({"scratch", "stain"})})
+    with pytest.raises(DataError, match=r"good images are needed.*--good"):
+        import_source(store, small, only)
 
 
 def test_an_empty_folder_of_a_class_is_refused(store: Store, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from fleet_contract.dataset import DatasetVersion
 from fleet_contract.errors import ConfigError
 from fleet_contract.names import LINE_PATTERN
 from trainer.commands.show import bar, dataset_table
+from trainer.data.formats.detect import AUTO, READERS
 from trainer.data.importing import ImportOptions, import_source
 from trainer.data.store import Store
 from trainer.template import template
@@ -36,34 +37,60 @@ def new(
 
 
 def import_images(
-    source: Annotated[Path, typer.Argument(help="CSV file, or folder with manifest.csv or good/.")],
+    source: Annotated[Path, typer.Argument(help="Folder of images, or a CSV, JSON or XML file.")],
     line: Annotated[str, typer.Option(help="The line's name.")],
-    store: StoreOption,
+    store: StoreOption = DEFAULT_STORE,
+    format_: Annotated[str, typer.Option("--format", help=f"{AUTO}, {', '.join(READERS)}.")] = AUTO,
+    group: Annotated[
+        str,
+        typer.Option(
+            help="The physical part: a column, 're:PATTERN' with one group over file names, auto "
+            "(by likeness) or none. Default: the column group where there is one, else auto."
+        ),
+    ] = "",
+    slice_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--slice",
+            help="What results are reported by: a column, or NAME=re:PATTERN over file names. "
+            "Default: in a CSV file every other column.",
+        ),
+    ] = None,
+    good: Annotated[str, typer.Option(help="The good class; an empty label is good too.")] = "good",
+    label_column: Annotated[str, typer.Option(help="Column of the label.")] = "",
+    where: Annotated[list[str] | None, typer.Option(help="COLUMN=VALUE,VALUE: only these.")] = None,
+    root: Annotated[
+        Path | None, typer.Option(help="Where the images are, if not beside their annotations.")
+    ] = None,
     holdout: Annotated[float, typer.Option(help="Share of parts kept for measuring.")] = 0.3,
     seed: Annotated[int, typer.Option(help="Decides which parts.")] = 0,
+    keep_split: Annotated[
+        bool, typer.Option("--keep-split", help="Hold out what the source tests or validates on.")
+    ] = False,
     channels: Annotated[int, typer.Option(help="1 grey, 3 RGB, 0 as the images are.")] = 0,
-    label_column: Annotated[str, typer.Option(help="Column of the label.")] = "",
-    group_column: Annotated[str, typer.Option(help="Column of the physical part.")] = "group",
-    good: Annotated[str, typer.Option(help="The good class; an empty label is good too.")] = "good",
-    where: Annotated[list[str] | None, typer.Option(help="COLUMN=VALUE,VALUE: only these.")] = None,
+    add_to: Annotated[str, typer.Option(help="Digest of the version that gets more images.")] = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Import images with labels and masks as a data set, split by part."""
+    """Import images with labels, boxes or masks as a data set, split by part."""
     check_line(line)
     if channels not in (0, 1, 3):
         raise ConfigError("--channels is not usable", expected="0, 1 or 3", found=str(channels))
     options = ImportOptions(
-        line=line, holdout=holdout, seed=seed,
+        line=line, format=format_, holdout=holdout, seed=seed,
         channels=cast(Literal[1, 3], channels) if channels else None,
-        label_column=label_column or None, group_column=group_column, good=good,
-        where=dict(parse_where(text) for text in where or []),
+        label_column=label_column or None, group=group, slices=tuple(slice_ or []), good=good,
+        where=dict(parse_where(text) for text in where or []), root=root, keep_split=keep_split,
     )  # fmt: skip
+    opened, notes = Store(store), list[str]()
+    parent = opened.version(add_to) if add_to else None
     with bar("importing") as tick:
-        version = import_source(Store(store), source, options, tick)
+        version = import_source(opened, source, options, tick, parent=parent, say=notes.append)
+    for note in notes:
+        typer.echo(note, err=True)
     show_version(version, as_json=as_json)
 
 
-def datasets(store: StoreOption, as_json: JsonOption = False) -> None:
+def datasets(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
     """List the data sets of a store."""
     opened = Store(store)
     for digest in opened.digests():
