@@ -1,0 +1,1 @@
+"""What may be wrong with a dataset version: each check takes the evidence and gives findings."""
