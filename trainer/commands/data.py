@@ -90,13 +90,6 @@ def import_images(
     show_version(version, as_json=as_json)
 
 
-def datasets(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
-    """List the data sets of a store."""
-    opened = Store(store)
-    for digest in opened.digests():
-        show_version(opened.version(digest), as_json=as_json)
-
-
 def show_version(version: DatasetVersion, *, as_json: bool) -> None:
     """One data set on standard output; the digest stands alone on the last line of the text form."""
     counts: dict[str, dict[str, int]] = {}

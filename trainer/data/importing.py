@@ -12,6 +12,7 @@ from trainer.data.formats.detect import AUTO, READERS, detect
 from trainer.data.formats.reading import Findings, Reading, Row
 from trainer.data.grouping import Naming, wanted
 from trainer.data.keeping import Kept, keep
+from trainer.data.statistics import describe
 from trainer.data.store import Store
 
 
@@ -59,7 +60,7 @@ def import_source(
 ) -> DatasetVersion:
     """A file or folder in one of the formats, as a version, or as more images of `parent`.
 
-    Stores images, masks and the version. All problems are gathered: raises DataError that names
+    Stores images, masks, the version and its statistics. All problems are gathered: raises DataError that names
     the first of them, and then no version is stored.
     """
     _check_options(options, parent)
@@ -78,6 +79,7 @@ def import_source(
     )
     version = Assembly(store, plan, parent, findings).version(kept)
     store.put_version(version)
+    describe(store, version)
     for note in findings.told():
         if say is not None:
             say(note)
