@@ -34,7 +34,7 @@ class Both:
         self._run.metric(step, values)
         self._tracker.metric(step, values)
 
-    def shares(self) -> dict[int, float]:
+    def shares(self) -> dict[int, dict[int, float]]:
         return self._run.shares()
 
 

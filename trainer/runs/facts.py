@@ -33,7 +33,7 @@ class TrainingFacts(Fact):
     """`training/run.json` of a bundle."""
 
     v: Literal[1] = 1
-    steps: list[int] = Field(min_length=1)
+    steps: list[int]
     """Done, by member of the ensemble."""
     seed: int
     threads: int = Field(ge=1)
@@ -48,39 +48,42 @@ class TrainingFacts(Fact):
     code: str
     environment: dict[str, str]
     hardware: Hardware
+    device: str = "cpu"
+    """What the network was trained on: `cpu`, or the name of a GPU."""
 
 
 class ShareLog:
-    """Collects the share after each step, of one training after another."""
+    """Collects the share after each step of every member's training."""
 
-    def __init__(self, earlier: Mapping[int, float] | None = None) -> None:
-        """`earlier`: of the steps before a kill, where the training goes on after one."""
-        self._earlier = dict(earlier or {})
-        self._trainings: list[dict[int, float]] = [{}]
-        self._last = 0
+    def __init__(self, earlier: Mapping[int, Mapping[int, float]] | None = None) -> None:
+        """`earlier`: by member, of the steps before a kill, where the training goes on after one."""
+        self._earlier = {member: dict(steps) for member, steps in (earlier or {}).items()}
+        self._now: dict[int, dict[int, float]] = {}
 
-    def add(self, step: int, share: float) -> None:
-        """After step `step`; a step that is not past the one before begins the next training."""
-        if self._last == 0:
+    def add(self, step: int, share: float, member: int = 0) -> None:
+        """After step `step` (from 1) of a member's training."""
+        if member not in self._now:
             # Those after the checkpoint that it goes on from are done again.
-            self._trainings[0] = {k: v for k, v in self._earlier.items() if k < step}
-        elif step <= self._last:
-            self._trainings.append({})
-        self._last = step
-        self._trainings[-1][step] = share
+            before = self._earlier.get(member, {}).items()
+            self._now[member] = {done: share for done, share in before if done < step}
+        self._now[member][step] = share
 
     def steps(self) -> list[int]:
-        """How many steps each training took."""
-        return [max(training, default=0) for training in self._trainings]
+        """How many steps each member took."""
+        return [max(training) for training in self._trainings()]
 
     def shares(self) -> list[Shares] | None:
-        """By training; None where a step is missing."""
+        """By member; None where a step is missing."""
         result = []
-        for training, steps in zip(self._trainings, self.steps(), strict=True):
-            if len([step for step in training if 1 <= step <= steps]) < steps:
+        for training, steps in zip(self._trainings(), self.steps(), strict=True):
+            if len(training) < steps:
                 return None
             result.append(np.array([training[step + 1] for step in range(steps)], np.float64))
         return result
+
+    def _trainings(self) -> list[dict[int, float]]:
+        every = {**self._earlier, **self._now}
+        return [every[member] for member in sorted(every)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,14 +110,15 @@ def training_files(
     threads: int,
     smoke: bool = False,
     start: str | None = None,
+    device: str = "cpu",
 ) -> dict[str, bytes]:
-    """The files of a bundle, by name. `dataset`, `smoke`, `start`: see TrainingFacts."""
+    """The files of a bundle, by name. The other values: see TrainingFacts."""
     shares = log.shares()
     kept = shares is not None and not by_steps_alone(shares)
     facts = TrainingFacts(
         steps=log.steps(), seed=config.train.seed, threads=threads, dataset=dataset, smoke=smoke,
         start=start, schedule="unknown" if shares is None else "recorded" if kept else "steps",
-        code=lineage.code, environment=lineage.environment, hardware=hardware(),
+        code=lineage.code, environment=lineage.environment, hardware=hardware(), device=device,
     )  # fmt: skip
     files = {
         CONFIG: json.dumps(values_of(config), indent=1).encode(),

@@ -132,10 +132,14 @@ class OpenRun:
         self._lines.write(json.dumps(line) + "\n")
         self._lines.flush()
 
-    def shares(self) -> dict[int, float]:
-        """The share that was done after each step, as far as it was written down."""
-        lines = read_metrics(self.metrics_file)
-        return {int(line["step"]): line["share"] for line in lines if "share" in line}
+    def shares(self) -> dict[int, dict[int, float]]:
+        """By member, the share that was done after each step, as far as it was written down."""
+        result: dict[int, dict[int, float]] = {}
+        for line in read_metrics(self.metrics_file):
+            if "share" in line:
+                steps = result.setdefault(int(line.get("member", 0)), {})
+                steps[int(line["step"])] = line["share"]
+        return result
 
     def finish(self, outcome: Outcome, error: str = "", **fields: object) -> None:
         """Writes how it ended; a finished run needs its checkpoint no more."""
@@ -154,9 +158,9 @@ class OpenRun:
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """The lines of `metrics.jsonl`, one a step; one that a kill tore is left out."""
-    by_step = {int(line["step"]): line for line in _lines(path)}
-    return [by_step[step] for step in sorted(by_step)]
+    """The lines of `metrics.jsonl`, one a member and step; one that a kill tore is left out."""
+    by_step = {(int(line.get("member", 0)), int(line["step"])): line for line in _lines(path)}
+    return [by_step[key] for key in sorted(by_step)]
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:

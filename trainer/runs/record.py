@@ -15,10 +15,11 @@ class Recorder(Protocol):
     """Takes a run's figures as they come."""
 
     def metric(self, step: int, values: dict[str, float]) -> None:
-        """Figures after `step` (from 1, growing): `share`, `loss`, `learning_rate`, ..."""
+        """Figures after `step` (from 1): `share`, `loss`, `learning_rate`, ..., and `member` (from 0)
+        of an ensemble, whose steps are counted anew."""
 
-    def shares(self) -> dict[int, float]:
-        """The share that was done after each step so far, where the run goes on after a kill."""
+    def shares(self) -> dict[int, dict[int, float]]:
+        """By member, the share that was done after each step before the run went on."""
 
 
 class Outcome(StrEnum):
