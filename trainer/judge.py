@@ -56,6 +56,12 @@ def keys_of(manifest: Manifest) -> list[Key]:
     return list(dict.fromkeys((model.runtime, model.precision) for model in manifest.models))
 
 
+def first_key(manifest: Manifest) -> Key:
+    """`PRIMARY` where the bundle has it, else the first that it has."""
+    keys = keys_of(manifest)
+    return PRIMARY if PRIMARY in keys else keys[0]
+
+
 def judge_all(
     folder: Path,
     manifest: Manifest,

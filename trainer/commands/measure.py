@@ -11,7 +11,7 @@ from rich.console import Console
 
 from fleet_contract.errors import ConfigError, DataError
 from fleet_contract.names import Precision, Runtime
-from trainer.commands.data import JsonOption, StoreOption
+from trainer.commands.data import DEFAULT_STORE, JsonOption, StoreOption
 from trainer.commands.model import PrecisionOption, RuntimeOption, read_file, unpacked
 from trainer.commands.show import bar, evaluation_table
 from trainer.data.store import Store
@@ -36,7 +36,7 @@ GoodOption = Annotated[str, typer.Option(help="The good class in the CSV file.")
 
 def evaluate(
     bundle: Annotated[Path, typer.Argument(help="The bundle's file.")],
-    store: StoreOption,
+    store: StoreOption = DEFAULT_STORE,
     dataset: DatasetOption = "",
     csv: CsvOption = None,
     root: RootOption = None,
@@ -57,7 +57,7 @@ def evaluate(
 def compare(
     first: Annotated[Path, typer.Argument(metavar="A", help="The champion: bundle or evaluation.")],
     second: Annotated[Path, typer.Argument(metavar="B", help="The challenger: the same kind.")],
-    store: StoreOption,
+    store: StoreOption = DEFAULT_STORE,
     dataset: DatasetOption = "",
     csv: CsvOption = None,
     root: RootOption = None,
@@ -69,13 +69,12 @@ def compare(
     Two bundles on the same images; or two files of `evaluate --json`, of the same holdout.
     """
     from trainer.compare import compare_evaluations
-    from trainer.judge import PRIMARY
 
     if first.suffix == second.suffix == ".json":
         reports = [read_evaluation(path) for path in (first, second)]
     else:
         samples = Source(store, dataset, csv, root, good).samples()
-        reports = [measured(path, samples, *PRIMARY) for path in (first, second)]
+        reports = [measured(path, samples, only_first=True) for path in (first, second)]
     result = compare_evaluations(*reports)
     if as_json:
         typer.echo(json.dumps(result))
@@ -116,12 +115,20 @@ def measured(
     samples: "Samples",
     runtime: Runtime | None = None,
     precision: Precision | None = None,
+    *,
+    only_first: bool = False,
 ) -> dict[str, Any]:
-    """The evaluation of a bundle's file, with the gates of its line where all models are measured."""
+    """The evaluation of a bundle's file, with the gates of its line where all models are measured.
+
+    With `only_first` only of the runtime and precision that stand first.
+    """
     from trainer import gates
     from trainer.evaluation import evaluate as measure
+    from trainer.judge import first_key
 
     with unpacked(bundle) as (folder, manifest), bar(f"measuring {bundle.name}") as tick:
+        if only_first:
+            runtime, precision = first_key(manifest)
         report = measure(folder, manifest, samples, runtime, precision, tick)
         limits = gates.limits_of(json.loads((folder / manifest.evaluation).read_text()))
     if limits is not None and runtime is None and precision is None:
