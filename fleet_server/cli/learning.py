@@ -1,8 +1,8 @@
-"""Lines, labels, datasets and training runs, from the command line."""
+"""Lines, labels and datasets, from the command line."""
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.progress import Progress
@@ -16,7 +16,6 @@ from fleet_server.cli.output import moment, say, short, show_fields, show_json, 
 line_app = typer.Typer(no_args_is_help=True, help="Inspection tasks.")
 label_app = typer.Typer(no_args_is_help=True, help="Samples and their labels.")
 dataset_app = typer.Typer(no_args_is_help=True, help="Dataset versions.")
-run_app = typer.Typer(no_args_is_help=True, help="Training runs.")
 
 
 def _read(path: Path) -> str:
@@ -126,6 +125,30 @@ def datasets(context: typer.Context, line: str | None = None, as_json: Json = Fa
     )
 
 
+@dataset_app.command("show")
+def dataset(context: typer.Context, digest: str, as_json: Json = False) -> None:
+    """What a version holds, counted when it was made; `digest` may be its beginning."""
+    found = [row for row in client(context).get("/datasets") if row["digest"].startswith(digest)]
+    if len(found) != 1:
+        raise DataError(f"{len(found)} dataset versions begin with {digest!r}", expected="exactly one",
+                        remedy="`loupe dataset list` shows them.")  # fmt: skip
+    if as_json:
+        show_json(found[0])
+        return
+    names = ("digest", "line", "parent", "reason", "train", "holdout")
+    show_fields([*((name, found[0][name]) for name in names), *_counted(found[0]["counts"])])
+
+
+def _counted(counts: dict[str, Any]) -> list[tuple[str, str]]:
+    """Training and holdout images by class and slice."""
+    groups = {"class": counts.get("labels", {}), **counts.get("slices", {})}
+    return [
+        (f"{group} {value}", f"{sides['train']} train, {sides['holdout']} holdout")
+        for group, values in groups.items()
+        for value, sides in values.items()
+    ]
+
+
 @dataset_app.command("push")
 def push(
     context: typer.Context,
@@ -167,62 +190,3 @@ def _send(api: ApiClient, objects: Path, names: list[str]) -> int:
             api.send("PUT", f"/blobs/{name}", path.read_bytes())
             sent += 1
     return sent
-
-
-@run_app.command("list")
-def runs(context: typer.Context, line: str | None = None, as_json: Json = False) -> None:
-    """Runs, the latest first."""
-    rows = client(context).get("/runs", line=line)
-    if as_json:
-        show_json(rows)
-        return
-    show_table(
-        "Training runs",
-        rows,
-        {
-            "id": lambda r: r["id"],
-            "line": lambda r: r["line"],
-            "state": lambda r: r["state"],
-            "progress": lambda r: f"{r['progress']:.0%}",
-            "worker": lambda r: r["worker"] or "-",
-            "incident": lambda r: str(r["incident"] or "-"),
-            "bundle": lambda r: short(r["bundle"]),
-            "queued": lambda r: moment(r["created_at"]),
-        },
-    )
-
-
-@run_app.command("show")
-def run(context: typer.Context, run: str, as_json: Json = False) -> None:
-    """One run with its log."""
-    api = client(context)
-    found, log = api.get(f"/runs/{run}"), api.get(f"/runs/{run}/logs")
-    if as_json:
-        show_json({**found, "log": log})
-        return
-    names = ("id", "line", "state", "message", "worker", "attempts", "dataset", "champion",
-             "bundle", "comparison", "error")  # fmt: skip
-    show_fields([(name, found[name]) for name in names])
-    for entry in log:
-        say(f"{moment(entry['at'])}  {entry['text']}")
-
-
-@run_app.command("queue")
-def queue(context: typer.Context, line: str) -> None:
-    """Train on the line's dataset as it is now."""
-    api = client(context)
-    say(f"Queued run {api.post('/runs', {'line': line, 'by': api.by})['id']}.")
-
-
-@run_app.command("cancel")
-def cancel(context: typer.Context, run: str) -> None:
-    """End a run; its worker stops at its next heartbeat."""
-    api = client(context)
-    say(f"Run {run}: {api.post(f'/runs/{run}/cancel', {'by': api.by})['state']}.")
-
-
-@run_app.command("retry")
-def retry(context: typer.Context, run: str) -> None:
-    """Queue a failed or cancelled run again."""
-    api = client(context)
-    say(f"Run {run}: {api.post(f'/runs/{run}/retry', {'by': api.by})['state']}.")

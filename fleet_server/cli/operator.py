@@ -7,11 +7,12 @@ import typer
 
 from fleet_server.cli.client import ApiClient, client
 from fleet_server.cli.fleet import Json, audit_app, baseline_app, device_app, incident_app
-from fleet_server.cli.learning import dataset_app, label_app, line_app, run_app
+from fleet_server.cli.learning import dataset_app, label_app, line_app
 from fleet_server.cli.output import run_app as run_command_line
 from fleet_server.cli.output import show_fields, show_json
 from fleet_server.cli.releases import app as release_app
 from fleet_server.cli.rollouts import app as rollout_app
+from fleet_server.cli.runs import run_app
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 for _name, _commands in {

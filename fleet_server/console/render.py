@@ -36,11 +36,16 @@ NAVIGATION = (
     ("/", "Overview"),
     ("/drift", "Drift"),
     ("/review", "Review"),
+    ("/datasets", "Datasets"),
     ("/runs", "Training"),
     ("/releases", "Releases"),
     ("/rollouts", "Rollouts"),
     ("/audit", "Audit"),
 )
+
+
+_BACK = {"/lines": "/datasets"}
+"""Where a refused act leads back to, where its address is no page."""
 
 
 def environment() -> Environment:
@@ -110,7 +115,7 @@ def problem(request: Request, error: LoupeError) -> HTMLResponse:
     view = {
         "title": "Nothing is here" if status == 404 else "That was not done",
         "detail": str(error),
-        "back": room if any(room == path for path, _ in NAVIGATION) else "/drift",
+        "back": room if any(room == path for path, _ in NAVIGATION) else _BACK.get(room, "/drift"),
     }
     now = request.app.state.services.clock.time()
     return page(request, "problem.html", now=now, status=status, page=view)

@@ -1,6 +1,6 @@
 """Training runs: the list, and one with its log and its comparison."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fastapi import APIRouter, Request
@@ -9,13 +9,21 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from fleet_server.console import words
 from fleet_server.console.evaluation import Comparison, Evaluation, comparison, evaluation
 from fleet_server.console.render import ACTOR, ConsoleRoute, go, page
-from fleet_server.console.show import Badge, Fact, absolute, span
-from fleet_server.runs import service
+from fleet_server.console.show import Badge, Fact, Tone, absolute, size, span
+from fleet_server.runs import causes, service
+from fleet_server.runs.causes import Cause
 from fleet_server.runs.models import RunLog, TrainingRun
+from fleet_server.runs.result import sentence
 from fleet_server.services import ServicesDep
 
 LOG_LINES = 20_000
 LOG_SHOWN = 400
+
+_KINDS: Mapping[causes.Kind, str] = {
+    "api": "API", "command line": "command line", "console": "console", "incident": "incident",
+    "labels": "new labels", "schedule": "schedule",
+}  # fmt: skip
+_TONES: Mapping[str, Tone] = {"better": "ok", "worse": "bad"}
 
 router = APIRouter(route_class=ConsoleRoute, include_in_schema=False)
 
@@ -30,7 +38,7 @@ class RunRow:
     progress: float
     message: str
     dataset: str
-    incident: str
+    why: str
     bundle: str
     created_s: float
 
@@ -43,6 +51,18 @@ class RunsPage:
 
 
 @dataclass(frozen=True, slots=True)
+class CauseView:
+    """Why the run is there."""
+
+    kind: Badge
+    text: str
+    by: str
+    incident: str
+    at_s: float
+    again: str
+
+
+@dataclass(frozen=True, slots=True)
 class RunPage:
     """One run."""
 
@@ -51,6 +71,9 @@ class RunPage:
     progress: float
     message: str
     error: str
+    result: str
+    result_tone: Tone
+    causes: list[CauseView]
     facts: list[Fact]
     comparison: Comparison | None
     evaluation: Evaluation
@@ -58,6 +81,23 @@ class RunPage:
     log_empty: str
     can_cancel: bool
     can_retry: bool
+
+
+def why(run: TrainingRun) -> str:
+    """The kinds of its causes, each once."""
+    kinds = dict.fromkeys(cause.kind for cause in causes.read(run.causes))
+    return ", ".join(_KINDS[kind] for kind in kinds) or run.requested_by
+
+
+def _cause(cause: Cause) -> CauseView:
+    return CauseView(
+        kind=Badge(_KINDS[cause.kind], "info"),
+        text=cause.text,
+        by=cause.by,
+        incident="" if cause.incident is None else str(cause.incident),
+        at_s=cause.at,
+        again=f"{cause.times} times, last at {absolute(cause.last_at)}" if cause.times > 1 else "",
+    )
 
 
 def row(run: TrainingRun) -> RunRow:
@@ -69,7 +109,7 @@ def row(run: TrainingRun) -> RunRow:
         progress=run.progress,
         message=run.message,
         dataset=run.dataset,
-        incident="" if run.incident is None else str(run.incident),
+        why=why(run),
         bundle=run.bundle or "",
         created_s=run.created_at,
     )
@@ -83,6 +123,9 @@ def build(run: TrainingRun, log: Sequence[RunLog]) -> RunPage:
         progress=run.progress,
         message=run.message,
         error=run.error,
+        result=sentence(run),
+        result_tone=_TONES.get(str(run.comparison.get("outcome")), "info"),
+        causes=[_cause(cause) for cause in causes.read(run.causes)],
         facts=_facts(run),
         comparison=comparison(run.comparison),
         evaluation=evaluation(run.metrics),
@@ -98,18 +141,19 @@ def build(run: TrainingRun, log: Sequence[RunLog]) -> RunPage:
 
 
 def _facts(run: TrainingRun) -> list[Fact]:
-    facts = [Fact("Line", run.line), Fact("Dataset", run.dataset, digest=True)]
+    dataset = Fact("Dataset", run.dataset, f"/datasets/{run.dataset}", digest=True)
+    facts = [Fact("Line", run.line), dataset]
     if run.champion:
         facts.append(Fact("Champion then", run.champion, f"/releases/{run.champion}", digest=True))
     if run.bundle:
         facts.append(Fact("Bundle", run.bundle, f"/releases/{run.bundle}", digest=True))
-    if run.incident is not None:
-        facts.append(Fact("Incident", str(run.incident), f"/drift#incident-{run.incident}"))
-    facts.append(Fact("Requested by", run.requested_by))
     facts.append(Fact("Queued", absolute(run.created_at)))
     if run.worker:
         facts.append(Fact("Worker", run.worker))
     facts.append(Fact("Attempts", str(run.attempts)))
+    if run.checkpoint_at is not None:
+        text = f"{size(run.checkpoint_bytes)}, {absolute(run.checkpoint_at)}"
+        facts.append(Fact("Checkpoint", text))
     if run.started_at is not None and run.finished_at is not None:
         facts.append(Fact("Took", span(run.finished_at - run.started_at)))
     return facts

@@ -5,6 +5,7 @@ from fastapi.staticfiles import StaticFiles
 
 from fleet_server.console import (
     audit,
+    datasets,
     drift,
     live,
     overview,
@@ -18,7 +19,7 @@ from fleet_server.console.render import STATIC
 
 ROUTERS = tuple(
     room.router
-    for room in (overview, stations, drift, review, runs, releases, rollouts, audit, live)
+    for room in (overview, stations, drift, review, datasets, runs, releases, rollouts, audit, live)
 )
 
 

@@ -223,10 +223,17 @@ def _check_parent(session: Session, store: Store, version: DatasetVersion) -> No
         )
 
 
+def find_dataset(session: Session, digest: str) -> DatasetRow:
+    """Raises NotFoundError where the version is not there."""
+    row = session.get(DatasetRow, digest)
+    if row is None:
+        raise NotFoundError(f"no dataset version has the digest {digest[:80]!r}")
+    return row
+
+
 def load_dataset(session: Session, store: Store, digest: str) -> DatasetVersion:
     """Raises NotFoundError where the version is not there."""
-    if session.get(DatasetRow, digest) is None:
-        raise NotFoundError(f"no dataset version has the digest {digest[:80]!r}")
+    find_dataset(session, digest)
     return parse_version(store.read(digest))
 
 

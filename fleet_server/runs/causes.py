@@ -17,7 +17,7 @@ class Cause(BaseModel):
     by: str
     """A person, or a rule."""
     text: str = ""
-    """In words, as the latest of them said it."""
+    """In words, as the latest of them that said anything."""
     incident: int | None = None
     at: float
     """When it first came, in seconds since 1970."""
@@ -39,7 +39,11 @@ def joined(stored: Sequence[dict[str, Any]], fresh: Cause) -> list[dict[str, Any
     causes = read(stored)
     for index, known in enumerate(causes):
         if known.same(fresh):
-            more = {"text": fresh.text, "last_at": fresh.last_at, "times": known.times + 1}
+            more = {
+                "text": fresh.text or known.text,
+                "last_at": fresh.last_at,
+                "times": known.times + 1,
+            }
             causes[index] = known.model_copy(update=more)
             break
     else:

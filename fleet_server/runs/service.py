@@ -108,6 +108,12 @@ def list_runs(session: Session, line: str | None = None, limit: int = 100) -> li
     return list(session.exec(query.where(TrainingRun.line == line) if line else query))
 
 
+def runs_on(session: Session, dataset: str) -> list[TrainingRun]:
+    """Those that train from that version, the latest first."""
+    query = select(TrainingRun).where(TrainingRun.dataset == dataset)
+    return list(session.exec(query.order_by(col(TrainingRun.created_at).desc())))
+
+
 def expire(session: Session, now: float, config: RunsConfig) -> list[TrainingRun]:
     """Takes back the leases of workers that were not heard of: tried again, or failed."""
     late = session.exec(

@@ -40,11 +40,12 @@ class Site:
         """One address of each page by a name for its picture."""
         with self.story.services.database.read() as session:
             digest = releases.list_releases(session)[1].digest
-            run = runs.list_runs(session)[-1].id
+            run = runs.list_runs(session)[-1]
             rollout = rollouts.list_rollouts(session)[0].id
         return {
             "overview": "/", "station": "/stations/station-2", "drift": "/drift",
-            "review": "/review", "runs": "/runs", "run": f"/runs/{run}",
+            "review": "/review", "runs": "/runs", "run": f"/runs/{run.id}",
+            "datasets": "/datasets", "dataset": f"/datasets/{run.dataset}",
             "releases": "/releases", "release": f"/releases/{digest}",
             "rollouts": "/rollouts", "rollout": f"/rollouts/{rollout}", "audit": "/audit",
         }  # fmt: skip
@@ -165,7 +166,8 @@ def test_an_empty_server_says_what_will_appear(empty_site: Site, context: Browse
     visit = Watched(context.new_page(), empty_site.address)
     words = {
         "/": "No station yet", "/drift": "No station has sent a window yet",
-        "/review": "Nothing to label", "/runs": "None yet", "/releases": "None yet",
+        "/review": "Nothing to label", "/datasets": "No line yet", "/runs": "None yet",
+        "/releases": "None yet",
         "/rollouts": "None yet", "/audit": "No act yet",
     }  # fmt: skip
     for path, text in words.items():
