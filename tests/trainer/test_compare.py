@@ -45,6 +45,35 @@ def test_few_parts_leave_it_undecided() -> None:
     assert result["outcome"] == "undecided"
 
 
+def test_one_defective_part_says_nothing_of_the_ranking() -> None:
+    few = np.array([False] * 4 + [True])
+    scores = np.array([0.1, 0.2, 0.3, 0.4, 0.9])
+    one, other = Side(scores, scores >= 0.5), Side(scores[::-1], scores[::-1] >= 0.5)
+    result = compare(one, other, few, [f"p{n}" for n in range(5)])
+    assert (result["auroc"]["low"], result["auroc"]["high"]) == (-1.0, 1.0)
+    assert result["outcome"] == "undecided"
+
+
+def test_many_images_of_one_part_are_one_verdict() -> None:
+    # Ten images of one part, all right with the challenger only: one part gained, not ten.
+    groups = [*GROUPS[:-10], *["same"] * 10]
+    champion, challenger = side(0.1, 0.9), side(0.1, 0.9)
+    champion.rejected[-10:] = False
+    result = compare(champion, challenger, TRUTH, groups)
+    assert result["verdicts"]["challenger_right"] == 1
+    assert result["verdicts"]["p_value"] == 1.0
+
+
+def test_no_decision_is_never_right_and_ranks_nowhere() -> None:
+    champion, challenger = side(0.1, 0.9), side(0.1, 0.9)
+    challenger.scores[:8], challenger.rejected[:8] = np.nan, False
+    result = compare(champion, challenger, TRUTH, GROUPS)
+    assert result["no_decision"] == {"champion": 0, "challenger": 8}
+    assert result["verdicts"]["champion_right"] == 8
+    assert result["outcome"] == "worse"
+    assert result["auroc"]["difference"] == 0.0
+
+
 def test_the_comparison_repeats_itself() -> None:
     sides = side(0.4, 0.6), side(0.35, 0.65, seed=1)
     assert compare(*sides, TRUTH, GROUPS) == compare(*sides, TRUTH, GROUPS)
