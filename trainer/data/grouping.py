@@ -150,7 +150,7 @@ def slices_of(rows: Sequence[Row], naming: Naming, findings: Findings) -> list[d
     names = dict(_named(text) for text in naming.slices)
     if not names and naming.every and rows:
         columns = list(rows[0].fields)
-        special = {"image", "mask", label_column(columns, naming.label), naming.group or _GROUP}
+        special = {"image", "mask", label_column(columns, naming.label), _GROUP, naming.group}
         names = {c: value_of(c) for c in columns if c not in special and ":" not in c}
     slices = []
     for row in rows:

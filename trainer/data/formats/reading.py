@@ -132,13 +132,13 @@ def class_name(text: str, good: str) -> str:
         return GOOD
     plain = unicodedata.normalize("NFKD", bare.casefold())
     spelt = "".join(_letter(c) for c in plain if not unicodedata.combining(c))
-    return re.sub(r"[^a-z0-9_-]+", "_", spelt)[:_LABEL_LENGTH]
+    return re.sub(r"[^a-z0-9_-]+", "_", spelt.strip())[:_LABEL_LENGTH]
 
 
 def _letter(character: str) -> str:
     if character.isascii() or not character.isalnum():
         return character
-    return f" u{ord(character):x} "
+    return f" u{ord(character):x}"
 
 
 def inside(base: Path, name: str, *, of: Path) -> Path:
