@@ -6,7 +6,7 @@ import typer
 
 from fleet_contract.errors import LoupeError
 from trainer.commands.check import compare_versions, datasets, split, validate
-from trainer.commands.data import import_images, new
+from trainer.commands.data import export_dataset, import_images, new
 from trainer.commands.measure import compare, evaluate
 from trainer.commands.model import predict, train
 from trainer.commands.reproduce import reproduce
@@ -25,6 +25,7 @@ app.command("datasets")(datasets)
 app.command("validate")(validate)
 app.command("split")(split)
 app.command("diff")(compare_versions)
+app.command("export-dataset")(export_dataset)
 app.command("train")(train)
 app.command("evaluate")(evaluate)
 app.command("compare")(compare)

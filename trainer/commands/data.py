@@ -12,6 +12,7 @@ from fleet_contract.dataset import DatasetVersion
 from fleet_contract.errors import ConfigError
 from fleet_contract.names import LINE_PATTERN
 from trainer.commands.show import bar, dataset_table
+from trainer.data.exporting import WRITERS, export_version
 from trainer.data.formats.detect import AUTO, READERS
 from trainer.data.importing import ImportOptions, import_source
 from trainer.data.store import Store
@@ -27,13 +28,13 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 def new(
     line: Annotated[str, typer.Argument(help="The line's name.")],
-    width: Annotated[int, typer.Option(help="Width of the network's input, pixels.")] = 256,
-    height: Annotated[int, typer.Option(help="Height of the network's input, pixels.")] = 256,
-    channels: Annotated[int, typer.Option(help="3 is RGB, 1 is grey.")] = 3,
+    good_only: Annotated[
+        bool, typer.Option("--good-only", help="Learn from images of good parts alone.")
+    ] = False,
 ) -> None:
     """Print a complete configuration for a line, with every default."""
     check_line(line)
-    typer.echo(template(line, width=width, height=height, channels=channels), nl=False)
+    typer.echo(template(line, "good_only" if good_only else "supervised"), nl=False)
 
 
 def import_images(
@@ -88,6 +89,22 @@ def import_images(
     for note in notes:
         typer.echo(note, err=True)
     show_version(version, as_json=as_json)
+
+
+def export_dataset(
+    dataset: Annotated[str, typer.Argument(help="Digest of the data set, or its beginning.")],
+    format_: Annotated[str, typer.Option("--format", help=f"{', '.join(WRITERS)}.")],
+    out: Annotated[Path, typer.Option(help="A new or empty folder.")],
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a data set's images and annotations for other tools."""
+    opened = Store(store)
+    version = opened.version(dataset)
+    with bar("exporting") as tick:
+        count = export_version(opened, version, format_, out, tick)
+    facts = {"digest": version.digest(), "format": format_, "out": str(out), "images": count}
+    typer.echo(json.dumps(facts) if as_json else f"{count} images in {out}")
 
 
 def show_version(version: DatasetVersion, *, as_json: bool) -> None:

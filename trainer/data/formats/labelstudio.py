@@ -119,7 +119,7 @@ def _row(reading: Reading, path: Path, task: Task, opinions: list[Opinion]) -> R
         shapes=chosen.shapes,
         size=chosen.size,
         fields={k: str(v) for k, v in task.data.items() if isinstance(v, str | int | float)},
-        appraisals=said if len(said) > 1 else {},
+        appraisals=said if len(opinions) > 1 else {},
         side=side_of(str(task.data.get("split", ""))),
         told_by=path,
     )
