@@ -1,132 +1,167 @@
-"""Batches for training: balanced by class, cut, and lit as the line may light them."""
+"""Batches for training: balanced by class, moved, and lit as the line may light them."""
 
-from dataclasses import dataclass
+import math
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from trainer.config import AugmentTable
-from trainer.data.images import Images
-from trainer.network import STRIDE
+from trainer.data.images import FIRST_KIND, SOMEWHERE, Images
+from trainer.losses import Batch
+from trainer.synthetic import Cutting, add_anomaly, cut_out, paste
 
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """What one step learns from."""
-
-    image: Tensor
-    """[n, channels, h, w] float32, 0 to 255."""
-    mask: Tensor
-    """[n, 1, h/4, w/4] float32, 0 or 1."""
-    masked: Tensor
-    """[n] bool: whether the mask is known."""
-    label: Tensor
-    """[n, 1] float32, 1 for defective."""
+_WHOLE_SHARE = 0.35
+"""Of the views, where a line is judged in tiles and whole."""
+_DEFECT_SHARE = 0.5
 
 
 class Batches:
-    """Draws batches: half good, half defective, each class of defect as often as another."""
+    """Draws batches: half good, half defective, each class of defect as often as another.
 
-    def __init__(self, images: Images, augment: AugmentTable, size: int, seed: int) -> None:
-        self._images, self._augment, self._size = images, augment, size
+    `synthetic` is the share of the good pictures that are given an anomaly (a defect of the line
+    in half of those cases, where there are marked ones). Without defects every anomaly is synthetic.
+    """
+
+    def __init__(
+        self,
+        images: Images,
+        augment: AugmentTable,
+        batch: int,
+        view: tuple[int, int],
+        synthetic: float,
+        seed: int,
+    ) -> None:
+        self._images, self._augment, self._size, self._view = images, augment, batch, view
+        self._synthetic = synthetic
         self._rng = np.random.default_rng(seed)
-        labels = np.array([item.label for item in images.items])
-        defects = sorted(set(labels[images.defective]))
         self._good = np.flatnonzero(~images.defective)
-        self._classes = [np.flatnonzero(labels == label) for label in defects]
-        located = [group[images.masked[group]] for group in self._classes]
-        self._located = [group for group in located if group.size]
+        kinds = images.kinds
+        self._kinds = [np.flatnonzero(kinds == kind) for kind in np.unique(kinds[kinds >= 0])]
+        self._cuttings: dict[int, Cutting | None] = {}
+        self._cuttable = np.flatnonzero(images.defective & images.located)
 
     @property
-    def locatable(self) -> bool:
-        """Whether any defect has a mask, so that crops can be cut around defects."""
-        return bool(self._located)
+    def state(self) -> dict[str, object]:
+        """Of the random numbers, for a checkpoint."""
+        return dict(self._rng.bit_generator.state)
 
-    def whole(self) -> Batch:
-        """Whole images, of all classes."""
-        height, width = self._images.pixels.shape[1:3]
-        chosen = self._draw(self._classes)
-        limit = self._augment.shift
-        corners = self._rng.integers(-limit, limit + 1, (len(chosen), 2))
-        return self._batch(chosen, corners, (height, width))
+    @state.setter
+    def state(self, state: dict[str, object]) -> None:
+        self._rng.bit_generator.state = state
 
-    def crops(self, share: float) -> Batch:
-        """Crops of `share` of the sides, those of defective images over a marked place."""
-        height, width = self._images.pixels.shape[1:3]
-        size = (_multiple(height * share), _multiple(width * share))
-        chosen = self._draw(self._located)
-        corners = np.stack([self._corner(int(index), size) for index in chosen])
-        return self._batch(chosen, corners, size)
-
-    def _draw(self, classes: list[NDArray[np.intp]]) -> NDArray[np.intp]:
-        good = self._rng.choice(self._good, self._size // 2)
-        kinds = self._rng.integers(0, len(classes), self._size - len(good))
-        bad = [self._rng.choice(classes[kind]) for kind in kinds]
-        return np.concatenate([good, np.array(bad, np.intp)])
-
-    def _corner(self, index: int, size: tuple[int, int]) -> NDArray[np.int64]:
-        sides = np.array(self._images.pixels.shape[1:3], np.int64)
-        room = sides - size
-        if not self._images.defective[index]:
-            return np.asarray(self._rng.integers(np.zeros(2, np.int64), room + 1), np.int64)
-        places = np.argwhere(self._images.masks[index])
-        place = places[self._rng.integers(len(places))]
-        inside = self._rng.uniform(0.15, 0.85, 2) * size
-        return np.asarray(np.clip(place - inside.astype(int), 0, room), np.int64)
-
-    def _batch(
-        self, chosen: NDArray[np.intp], corners: NDArray[np.int64], size: tuple[int, int]
-    ) -> Batch:
-        images = [
-            _cut(self._images.pixels[i], c, size) for i, c in zip(chosen, corners, strict=True)
-        ]
-        masks = [_cut(self._images.masks[i], c, size) for i, c in zip(chosen, corners, strict=True)]
-        image = torch.from_numpy(np.stack(images).transpose(0, 3, 1, 2)).float()
-        mask = torch.from_numpy(np.stack(masks)[:, None]).float()
-        masked = self._images.masked[chosen]
-        marked = np.array([m.any() for m in masks])
-        label = np.where(masked, marked, self._images.defective[chosen])
-        image, mask = self._flipped(self._lit(image), mask)
+    def next(self) -> Batch:
+        """The next batch."""
+        chosen = self._draw()
+        views = [self._view_of(int(index)) for index in chosen]
+        image = np.stack([view for view, _ in views]).transpose(0, 3, 1, 2).astype(np.float32)
+        marks = np.stack([view_marks for _, view_marks in views])
+        seen = (marks >= SOMEWHERE).reshape(len(marks), -1).any(axis=1)
+        located, kinds = self._images.located[chosen], self._images.kinds[chosen]
+        label = np.where(located, seen, self._images.defective[chosen])
         return Batch(
-            image.contiguous(memory_format=torch.channels_last),
-            torch.nn.functional.max_pool2d(mask, STRIDE),
-            torch.from_numpy(masked),
-            torch.from_numpy(label[:, None]).float(),
+            torch.from_numpy(self._lit(image)).contiguous(memory_format=torch.channels_last),
+            torch.from_numpy(marks),
+            torch.from_numpy(located),
+            torch.from_numpy(label[:, None].astype(np.float32)),
+            torch.from_numpy(kinds.astype(np.int64)),
         )
 
-    def _lit(self, image: Tensor) -> Tensor:
-        count, channels = image.shape[:2]
-        spread = self._augment.colour
-        gain = self._rng.uniform(*self._augment.gain, (count, 1, 1, 1))
-        colour = self._rng.uniform(1 - spread, 1 + spread, (count, channels, 1, 1))
-        offset = self._rng.uniform(*self._augment.offset, (count, 1, 1, 1))
-        sigma = self._rng.uniform(*self._augment.noise, (count, 1, 1, 1))
-        noise = self._rng.standard_normal(image.shape, np.float32) * sigma.astype(np.float32)
-        lit = image * torch.from_numpy(gain * colour).float() + torch.from_numpy(offset).float()
-        return (lit + torch.from_numpy(noise)).clamp_(0, 255)
+    def _draw(self) -> NDArray[np.intp]:
+        defective = round(self._size * _DEFECT_SHARE) if self._kinds else 0
+        good = self._rng.choice(self._good, self._size - defective)
+        kinds = self._rng.integers(0, max(len(self._kinds), 1), defective)
+        bad = [self._rng.choice(self._kinds[kind]) for kind in kinds]
+        return np.concatenate([good, np.array(bad, np.intp)])
 
-    def _flipped(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        if not self._augment.flip:
-            return image, mask
-        axes = [axis for axis in (2, 3) if self._rng.random() < 0.5]
-        return image.flip(axes), mask.flip(axes)
+    def _view_of(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        images = self._images
+        small_pixels, small_marks = images.small_pixels, images.small_marks
+        if small_pixels is not None and small_marks is not None and (
+            not images.located[index] or self._rng.random() < _WHOLE_SHARE
+        ):  # fmt: skip
+            # Where it is not known where the defect lies, only the whole picture surely shows it.
+            pixels, marks = small_pixels[index], small_marks[index]
+        else:
+            pixels, marks = images.pixels[index], images.marks[index]
+        if not images.defective[index] and self._rng.random() < self._synthetic:
+            pixels, marks = self._anomalous(pixels, marks)
+        return self._moved(pixels, marks)
 
+    def _anomalous(
+        self, pixels: NDArray[np.uint8], marks: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        full = pixels.shape == self._images.pixels.shape[1:]
+        if self._cuttable.size and full and self._rng.random() < 0.5:
+            source = int(self._rng.choice(self._cuttable))
+            if source not in self._cuttings:
+                self._cuttings[source] = cut_out(
+                    self._images.pixels[source], self._images.marks[source]
+                )
+            cutting = self._cuttings[source]
+            if cutting is not None:
+                return paste(pixels, cutting, self._rng)
+        if pixels.shape[0] < 8 or pixels.shape[1] < 8:
+            return pixels, marks
+        other = int(self._rng.choice(self._good))
+        of = self._images.pixels[other] if full else self._images.small_pixels
+        patch_source = of if full else of[other]  # type: ignore[index]
+        assert patch_source is not None
+        return add_anomaly(pixels, patch_source, FIRST_KIND, self._rng)
 
-def _multiple(side: float) -> int:
-    """The nearest multiple of 8, at least 32: what the network's strides divide."""
-    return max(32, round(side / 8) * 8)
+    def _moved(
+        self, pixels: NDArray[np.uint8], marks: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """A view of the graph's size: the picture or a window of it, moved within what is allowed."""
+        augment, rng = self._augment, self._rng
+        view = np.array(self._view, float)
+        size = np.array(marks.shape, float)
+        stretch = rng.uniform(-augment.stretch, augment.stretch) / 2
+        zoom = rng.uniform(1 - augment.zoom, 1 + augment.zoom / 3)
+        scale = zoom * np.exp([-stretch, stretch])
+        if augment.flip:
+            scale *= rng.choice([-1.0, 1.0], 2)
+        angle = np.radians(rng.uniform(-augment.rotate, augment.rotate))
+        centre = self._centre(marks, view, size) + rng.uniform(-augment.shift, augment.shift, 2)
+        cos, sin = np.cos(angle), np.sin(angle)
+        turn = np.array([[cos, -sin], [sin, cos]]) @ np.diag(scale[::-1])
+        offset = view[::-1] / 2 - turn @ centre[::-1]
+        matrix = np.hstack([turn, offset[:, None]])
+        target = (int(view[1]), int(view[0]))
+        moved = cv2.warpAffine(pixels, matrix, target, flags=cv2.INTER_LINEAR,
+                               borderMode=cv2.BORDER_REPLICATE)  # fmt: skip
+        moved_marks = cv2.warpAffine(marks, matrix, target, flags=cv2.INTER_NEAREST,
+                                     borderMode=cv2.BORDER_REPLICATE)  # fmt: skip
+        return (np.asarray(moved, np.uint8).reshape(*self._view, -1),
+                np.asarray(moved_marks, np.uint8))  # fmt: skip
 
+    def _centre(
+        self, marks: NDArray[np.uint8], view: NDArray[np.float64], size: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """(row, column) that comes to lie in the middle of the view: mostly over a defect."""
+        room = np.maximum(size - view, 0)
+        if not room.any():
+            return np.asarray(size / 2)
+        low, high = np.minimum(view, size) / 2, size - np.minimum(view, size) / 2
+        places = np.argwhere(marks >= SOMEWHERE)
+        if not len(places):
+            return self._rng.uniform(low, high + 1e-9)
+        place = places[self._rng.integers(len(places))] + self._rng.uniform(-0.35, 0.35, 2) * view
+        return np.asarray(np.clip(place, low, high))
 
-def _cut(
-    picture: NDArray[np.generic], corner: NDArray[np.int64], size: tuple[int, int]
-) -> NDArray[np.generic]:
-    """A window of `size` at `corner`; what lies outside repeats the border."""
-    top, left = int(corner[0]), int(corner[1])
-    height, width = picture.shape[:2]
-    if top >= 0 and left >= 0 and top + size[0] <= height and left + size[1] <= width:
-        return picture[top : top + size[0], left : left + size[1]]
-    rows = np.clip(np.arange(top, top + size[0]), 0, height - 1)
-    columns = np.clip(np.arange(left, left + size[1]), 0, width - 1)
-    return picture[rows[:, None], columns[None]]
+    def _lit(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Gain (the same factor up and down is as likely), a slope of light, offset, colour, noise."""
+        augment, rng = self._augment, self._rng
+        count, channels, height, width = image.shape
+        low, high = augment.gain
+        gain = np.exp(rng.uniform(math.log(low), math.log(high), (count, 1, 1, 1)))
+        colour = rng.uniform(1 - augment.colour, 1 + augment.colour, (count, channels, 1, 1))
+        rows = np.linspace(-1, 1, height)[:, None] * rng.uniform(-1, 1, (count, 1, 1, 1))
+        columns = np.linspace(-1, 1, width)[None] * rng.uniform(-1, 1, (count, 1, 1, 1))
+        slope = 1 + augment.slope * (rows + columns) / 2
+        offset = rng.uniform(*augment.offset, (count, 1, 1, 1))
+        sigma = rng.uniform(*augment.noise, (count, 1, 1, 1))
+        noise = rng.standard_normal(image.shape, np.float32) * sigma
+        lit = image * (gain * colour * slope) + offset + noise
+        return np.asarray(np.clip(lit, 0, 255), np.float32)

@@ -14,28 +14,36 @@ from fleet_contract import archive
 from fleet_contract.clock import Clock
 from fleet_contract.dataset import GOOD, DatasetItem, DatasetVersion
 from fleet_contract.errors import ConfigError
-from fleet_contract.manifest import Manifest
-from fleet_contract.names import Precision, Verdict
+from fleet_contract.inference.preprocess import Frame
+from fleet_contract.inference.views import views
+from fleet_contract.manifest import Manifest, Preprocess
+from fleet_contract.names import Verdict
 from trainer import bundle, evaluation, gates, golden
-from trainer.calibrate import THRESHOLD, Promise, calibrate, logits
+from trainer.calibrate import Promise, calibrate
 from trainer.compare import Side, compare
 from trainer.config import TrainerConfig
 from trainer.data.images import Images, load_frame, load_images
 from trainer.data.split import choose_groups, group_labels
+from trainer.data.statistics import describe
 from trainer.data.store import Store
-from trainer.export import litert, onnx
+from trainer.family import Task, fit
+from trainer.geometry import Geometry, choose, classes
 from trainer.judge import PRIMARY, Judged, judge, judge_all
-from trainer.network import InspectionNet
+from trainer.measures import auroc, average_precision
+from trainer.member import Ensemble, TorchMember
 from trainer.runs.facts import ShareLog, Shares, training_files
 from trainer.runs.inputs import not_releasable
 from trainer.runs.record import Recorder
 from trainer.samples import Samples, load_samples
-from trainer.training import Progress, StoppedError, train
-from trainer.weights import WEIGHTS, pack_weights
+from trainer.statistical import fit_statistical
+from trainer.training import Progress, StoppedError
+from trainer.weights import weights_name
 
 _LOADED, _TRAINED, _EXPORTED, _MEASURED = 0.03, 0.8, 0.9, 0.97
 """Share of the whole that is done after each step."""
 _REFERENCE_FRAMES = 200
+ANOMALY = "anomaly"
+"""The class of a line that has shown no defect."""
 
 Watch = Callable[[float, str], bool]
 """Told (share done, message); True stops the work."""
@@ -63,15 +71,18 @@ class Sides:
 
     fit: list[DatasetItem]
     calibration: list[DatasetItem]
-    """Good parts only."""
+    """Good parts; defective ones too, where the promise is of escapes."""
     holdout: list[DatasetItem]
 
 
-def divide(version: DatasetVersion, share: float, seed: int) -> Sides:
-    """Keeps `share` of the good training parts out of training, by whole parts."""
+def divide(version: DatasetVersion, share: float, seed: int, *, defective: bool = False) -> Sides:
+    """Keeps `share` of the good training parts out of training, by whole parts.
+
+    With `defective` as many of the others too.
+    """
     items = version.side("train")
     labels = group_labels([(item.group, item.label) for item in items])
-    good = {group: label for group, label in labels.items() if label == GOOD}
+    good = {group: label for group, label in labels.items() if defective or label == GOOD}
     # Another order than that of the holdout, which would leave the same end of the list.
     kept = choose_groups(good, share, seed + 1)
     return Sides(
@@ -95,10 +106,12 @@ class Builder:
         origin: bundle.Origin | None = None,
         champion: bytes | None = None,
         recorder: Recorder | None = None,
+        checkpoint: Path | None = None,
         shares: list[Shares] | None = None,
         beside: dict[str, Any] | None = None,
     ) -> None:
-        """`shares` has the training take the steps of an earlier one; `beside` are figures that
+        """`checkpoint` is a file that the training's state is kept in, and gone on from if it is of
+        the same training. `shares` has the training take the steps of an earlier one; `beside` are figures that
         stand in the evaluation beside those of the holdout."""
         _check(config, version)
         self._config, self._store, self._version = config, store, version
@@ -107,62 +120,119 @@ class Builder:
             champion=archive.digest(champion) if champion else None
         )
         self._recorder, self._shares, self._beside = recorder, shares, beside or {}
+        self._checkpoint = checkpoint
         self._log = ShareLog(recorder.shares() if recorder else None)
 
     def build(self) -> Built:
         """Raises LoupeErrors: DataError, TrainingError, StoppedError, ..."""
-        self._tell(0, "reading images")
+        self._tell(0, "looking at the data set")
+        facts = describe(self._store, self._version)
+        geometry = choose(self._config.input, self._version, facts)
+        self._tell(0.01, f"reading images: {geometry.why}")
         threshold = self._config.threshold
-        sides = divide(self._version, threshold.calibration_share, self._config.train.seed)
-        images = load_images(self._store, sides.fit, self._config.preprocess())
-        kept = load_images(self._store, sides.calibration, self._config.preprocess())
-        shares = self._shares[0] if self._shares else None
-        model = train(images, self._config, self._clock, self._training, self._start(), shares)
-        promise = calibrate(model, logits(model, kept.pixels), threshold.overkill_at_most)
+        sides = divide(self._version, threshold.calibration_share, self._config.train.seed,
+                       defective=threshold.promise == "escape")  # fmt: skip
+        images, kept = (
+            load_images(self._store, side, geometry.preprocess, classes(self._version))
+            for side in (sides.fit, sides.calibration)
+        )
         with tempfile.TemporaryDirectory(prefix="loupe-build-") as folder:
-            made = self._draft(Path(folder), model, images, promise)
-            return self._finish(made, sides)
+            ensemble = fit(images, self._task(geometry.preprocess, Path(folder)))
+            promise = calibrate(ensemble, kept, threshold)
+            made, quantization = self._draft(Path(folder), geometry, ensemble, images, promise)
+            measured = {"geometry": geometry.why, "quantization": quantization,
+                        "baseline": self._baseline(geometry, sides, images)}  # fmt: skip
+            return self._finish(made, sides, measured)
 
-    def _start(self) -> bytes | None:
-        """The champion's weights, where it has them and the configuration asks for them."""
-        if self._champion is None or not self._config.train.warm_start:
-            return None
-        return archive.read(self._champion)[1].get(WEIGHTS)
-
-    def _training(self, progress: Progress) -> bool:
-        self._log.add(progress.step, progress.share)
-        if self._recorder is not None:
-            figures = {"share": progress.share, "loss": progress.loss}
-            self._recorder.metric(progress.step, figures)
-        share = _LOADED + (_TRAINED - _LOADED) * progress.share
-        return self._watch(
-            share, f"training: step {progress.step}, loss {progress.loss:.3f}, "
-            f"{progress.left_s:.0f} s left",
+    def _task(self, spec: Preprocess, folder: Path) -> Task:
+        return Task(
+            self._config, spec, self._clock, folder, self._training, starts=self._starts(),
+            shares=self._shares, checkpoint=self._checkpoint, key=self._version.digest(),
         )  # fmt: skip
+
+    def _starts(self) -> dict[int, bytes]:
+        """The champion's weights by member, where it has them and the configuration asks for them."""
+        if self._champion is None or not self._config.train.warm_start:
+            return {}
+        files = archive.read(self._champion)[1]
+        found = {m: files.get(weights_name(m)) for m in range(self._config.train.members)}
+        return {member: data for member, data in found.items() if data is not None}
+
+    def _baseline(self, geometry: Geometry, sides: Sides, images: Images) -> dict[str, Any]:
+        """What a simple method reaches on the same holdout, to stand beside."""
+        settings = self._config.train
+        if settings.family == "statistical" or settings.network != "pretrained":
+            return {}
+        self._tell(_EXPORTED, "fitting the baseline")
+        spec = geometry.preprocess
+        model = fit_statistical(images, self._config, (spec.height, spec.width))
+        kept = load_images(self._store, sides.holdout, spec, images.classes)
+        scores = Ensemble([TorchMember(model, model.final)], "mean", spec).member_logits(kept)[0]
+        return {"method": "statistical head on good parts (PaDiM), fp32",
+                "image_auroc": auroc(scores, kept.defective),
+                "image_ap": average_precision(scores, kept.defective)}  # fmt: skip
+
+    def _training(self, member: int, progress: Progress) -> bool:
+        self._log.add(progress.step, progress.share, member)
+        if self._recorder is not None:
+            figures = {"member": member, "share": progress.share, "loss": progress.loss,
+                       "learning_rate": progress.learning_rate}  # fmt: skip
+            self._recorder.metric(progress.step, figures)
+        members = self._config.train.members
+        share = _LOADED + (_TRAINED - _LOADED) * (member + progress.share) / members
+        who = f"training member {member + 1} of {members}" if members > 1 else "training"
+        return self._watch(
+            share,
+            f"{who}: step {progress.step}, loss {progress.loss:.3f}, {progress.left_s:.0f} s left",
+        )
 
     def _tell(self, share: float, message: str) -> None:
         if self._watch(share, message):
             raise StoppedError("the build was stopped")
 
     def _draft(
-        self, folder: Path, model: InspectionNet, images: Images, promise: Promise
-    ) -> bundle.Draft:
+        self, folder: Path, geometry: Geometry, ensemble: Ensemble, images: Images, promise: Promise
+    ) -> tuple[bundle.Draft, dict[str, Any]]:
         self._tell(_TRAINED, "exporting and quantizing")
-        rng = np.random.default_rng(self._config.train.seed)
-        count = min(self._config.quantize.calibration_images, len(images))
-        export(model, images.pixels[rng.permutation(len(images))[:count]], folder)
-        chosen = golden.choose(model, images, self._config.bundle.golden, THRESHOLD)
-        frames = [load_frame(self._store, images.items[int(i)], self._config.input.channels)
+        config = self._config
+        rng = np.random.default_rng(config.train.seed)
+        shown = images.take(rng.permutation(len(images))[: config.quantize.calibration_images])
+        pictures = some_views(shown, geometry.preprocess, rng)
+        exported = [
+            member.export(folder, index, pictures, config.quantize.max_change)
+            for index, member in enumerate(ensemble.members)
+        ]
+        content = bundle.Content(
+            geometry.schema, geometry.preprocess,
+            models=[file for one in exported for file in one.files], promise=promise,
+            classes=images.classes or [ANOMALY],
+            golden=self._golden(geometry, ensemble, images, promise.threshold),
+            weights=[member.weights() for member in ensemble.members],
+            lineage=bundle.lineage(config, self._version.digest(), self._origin),
+            created_s=self._clock.time(),
+        )  # fmt: skip
+        quantization = {f"member {i}": one.quantization for i, one in enumerate(exported)}
+        return bundle.draft(folder, config, content), quantization
+
+    def _golden(
+        self, geometry: Geometry, ensemble: Ensemble, images: Images, threshold: float
+    ) -> list[tuple[Frame, Verdict]]:
+        count, schema = self._config.bundle.golden, geometry.schema
+        if not images.defective.any():
+            return golden.with_anomalies(
+                ensemble,
+                images,
+                count,
+                threshold,
+                lambda item: load_frame(self._store, item, schema.channels, schema.depth),
+            )
+        chosen = golden.choose(ensemble, images, count, threshold)
+        frames = [load_frame(self._store, images.items[int(i)], schema.channels, schema.depth)
                   for i in chosen]  # fmt: skip
         verdicts = [Verdict.REJECT if images.defective[i] else Verdict.ACCEPT for i in chosen]
-        return bundle.draft(
-            folder, self._config, created_s=self._clock.time(), promise=promise,
-            classes=bundle.classes_of([item.label for item in self._version.items]),
-            golden=list(zip(frames, verdicts, strict=True)), weights=pack_weights(model),
-            lineage=bundle.lineage(self._config, self._version.digest(), self._origin),
-        )  # fmt: skip
+        return list(zip(frames, verdicts, strict=True))
 
-    def _finish(self, made: bundle.Draft, sides: Sides) -> Built:
+    def _finish(self, made: bundle.Draft, sides: Sides, measured: dict[str, Any]) -> Built:
         self._tell(_EXPORTED, "measuring on the holdout")
         bundle.score_golden(made)
         samples = load_samples(self._store, sides.holdout)
@@ -170,13 +240,14 @@ class Builder:
         memory = evaluation.memory_of(made.folder, made.manifest, judged)
         report = evaluation.report(made.manifest, samples, judged, memory)
         report["gates"] = gates.check(report, self._config.gates)
-        report |= self._beside
+        report |= {**measured, **self._beside}
         if self._origin.sample_of is not None:
             report = not_releasable(report)
         first = evaluation.primary(judged)
         self._tell(_MEASURED, "packing")
         comparison = self._compare(first, samples)
-        frames = [load_frame(self._store, item, self._config.input.channels)
+        schema = made.manifest.input
+        frames = [load_frame(self._store, item, schema.channels, schema.depth)
                   for item in sides.fit[:_REFERENCE_FRAMES]]  # fmt: skip
         made.update({
             **self._facts(made),
@@ -189,12 +260,13 @@ class Builder:
 
     def _facts(self, made: bundle.Draft) -> dict[str, bytes]:
         """How the bundle was trained, for who trains it again."""
-        start = self._start()
+        start = self._starts()
         return training_files(
             self._config, made.manifest.lineage, self._log,
             dataset=self._origin.sample_of or self._version.digest(),
             threads=torch.get_num_threads(), smoke=self._origin.sample_of is not None,
             start=archive.digest(self._champion) if self._champion and start else None,
+            device=torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         )  # fmt: skip
 
     def _compare(self, challenger: Judged, samples: Samples) -> dict[str, Any]:
@@ -213,23 +285,22 @@ def _check(config: TrainerConfig, version: DatasetVersion) -> None:
     if config.line.name != version.line:
         raise ConfigError("configuration and data set are of different lines",
                           expected=version.line, found=config.line.name)  # fmt: skip
-    if config.input.channels != version.channels:
+    if config.input.channels not in (None, version.channels):
         raise ConfigError(
             "input.channels does not fit the data set",
-            expected=str(version.channels),
+            expected=f"{version.channels}, or auto",
             found=str(config.input.channels),
             remedy="Change the configuration, or import with --channels.",
         )
 
 
-def export(model: InspectionNet, calibration: NDArray[np.uint8], folder: Path) -> None:
-    """Writes all four models below `folder`; `calibration` is [n, h, w, c] uint8."""
-    for file in bundle.model_files():
-        (folder / file.file).parent.mkdir(parents=True, exist_ok=True)
-    for room in (onnx, litert):
-        fp32, int8 = (folder / room.model_file(p, 1.0).file for p in Precision)
-        room.export_fp32(model, calibration[0], fp32)
-        room.quantize(fp32, calibration, int8)
+def some_views(images: Images, spec: Preprocess, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """[n, height, width, channels] uint8: of each picture one view, the whole one as often as any."""
+    chosen = []
+    for index in range(len(images)):
+        seen = views(images.pixels[index], spec)
+        chosen.append(seen[int(rng.integers(len(seen)))])
+    return np.stack(chosen)
 
 
 def judge_archive(data: bytes, samples: Samples) -> Judged:

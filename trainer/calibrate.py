@@ -8,76 +8,80 @@ be moved without a new model.
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from fleet_contract.errors import DataError
-from trainer.measures import conformal_threshold
-from trainer.network import InspectionNet
+from trainer.config import ThresholdTable
+from trainer.data.images import Images
+from trainer.measures import conformal_escape_threshold, conformal_threshold
+from trainer.member import Ensemble, combined, probability
 
 THRESHOLD = 0.5
+"""Of a single model; an ensemble's is chosen on what its members say together."""
 _GOOD_LOGIT = -2.5
 """Where the median good part comes to lie: a score of 0.08."""
-_BATCH = 16
-_LEAST_GOOD = 5
+_MARGIN = 1e-3
+"""float32 rounds: a good score at the threshold must come out below it."""
+_LEAST = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """What the threshold was chosen for, and on how many good parts."""
+    """What the threshold was chosen for, on how many parts, and where it lies."""
 
-    overkill_at_most: float
-    """May be wider than was asked for, where there were too few good parts to promise less."""
-    good_parts: int
+    bound: str
+    """`overkill` or `escape`."""
+    at_most: float
+    """May be wider than was asked for, where there were too few parts to promise less."""
+    parts: int
+    threshold: float
 
     def to_json(self) -> dict[str, float | str]:
         """For the manifest."""
-        return {"overkill_at_most": round(self.overkill_at_most, 4), "good_parts": self.good_parts,
-                "method": "conformal quantile of held-out good scores"}  # fmt: skip
+        side = "good" if self.bound == "overkill" else "defective"
+        return {f"{self.bound}_at_most": round(self.at_most, 4), f"{side}_parts": self.parts,
+                "method": f"conformal quantile of held-out {side} scores"}  # fmt: skip
 
 
-@torch.no_grad()
-def logits(model: InspectionNet, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """[n] float64, the score's logit of each of `pixels` ([n, h, w, c] uint8)."""
-    result = []
-    for start in range(0, len(pixels), _BATCH):
-        chunk = np.ascontiguousarray(pixels[start : start + _BATCH].transpose(0, 3, 1, 2))
-        result.append(model(torch.from_numpy(chunk).float())[0].numpy().reshape(-1))
-    return np.concatenate(result).astype(np.float64)
+def calibrate(ensemble: Ensemble, held_out: Images, table: ThresholdTable) -> Promise:
+    """Moves and scales every member's score so that the threshold for the promise lies at one half.
 
-
-@torch.no_grad()
-def calibrate(
-    model: InspectionNet,
-    good: NDArray[np.float64],
-    overkill_at_most: float,
-) -> Promise:
-    """Moves and scales the model's score so that the threshold for the promise lies at one half.
-
-    `good` are logits of good parts that were not trained on. With fewer than 1/a - 1 of them an
-    overkill of `a` cannot be promised: the threshold then lies above all of them, which promises
-    1/(n + 1). Raises DataError below 5 good parts.
+    `held_out` are parts that were not trained on: good ones, and defective ones where the promise is
+    of escapes. With fewer than 1/a - 1 of the kind a rate of `a` cannot be promised: the threshold
+    then lies beyond all of them, which promises 1/(n + 1). Raises DataError below 5.
     """
-    if len(good) < _LEAST_GOOD:
+    defective = held_out.defective
+    chosen = defective if table.promise == "escape" else ~defective
+    count = int(chosen.sum())
+    if count < _LEAST:
+        kind = "defective" if table.promise == "escape" else "good"
         raise DataError(
-            "too few good parts to choose a threshold on",
-            expected=f"{_LEAST_GOOD} or more kept out of training",
-            found=str(len(good)),
-            remedy="Add images of good parts, or raise threshold.calibration_share.",
-        )
-    promised = max(overkill_at_most, 1 / (len(good) + 1))
-    threshold = conformal_threshold(good, promised)
+            f"too few {kind} parts to choose a threshold on",
+            expected=f"{_LEAST} or more images kept out of training", found=str(count),
+            remedy=f"Add images of {kind} parts, or raise threshold.calibration_share.",
+        )  # fmt: skip
+    asked = table.escape_at_most if table.promise == "escape" else table.overkill_at_most
+    promised = max(asked, 1 / (count + 1))
+    logits = ensemble.member_logits(held_out)
+    for place, member in enumerate(ensemble.members):
+        limit = _threshold(logits[place][chosen], promised, table.promise)
+        good = float(np.median(logits[place][~defective]))
+        # A promise of escapes may lie below the median good part: then the spread of all is the measure.
+        spread = max(limit - good, 0.1 * float(logits[place].std()), 1e-3)
+        scale = -_GOOD_LOGIT / spread
+        shift = -limit * scale - _MARGIN
+        member.calibrate(scale, shift)
+        logits[place] = logits[place] * scale + shift
+    if len(ensemble.members) == 1:
+        return Promise(table.promise, promised, count, THRESHOLD)
+    together = combined(probability(logits), ensemble.rule)[chosen]
+    limit = min(_threshold(together, promised, table.promise) + _MARGIN, 1.0)
+    return Promise(table.promise, promised, count, limit)
+
+
+def _threshold(scores: NDArray[np.float64], at_most: float, promise: str) -> float:
+    choose = conformal_escape_threshold if promise == "escape" else conformal_threshold
+    threshold = choose(scores, at_most)
     if threshold is None:
-        raise DataError(f"no threshold keeps overkill at {promised:.3f}")
-    spread = max(threshold - float(np.median(good)), 1e-3)
-    scale = -_GOOD_LOGIT / spread
-    # float32 rounds: a good score at the threshold must come out below it.
-    margin = 1e-3
-    model.decide.weight.mul_(scale)
-    model.decide.bias.copy_((model.decide.bias - threshold) * scale - margin)
-    return Promise(promised, len(good))
-
-
-def probability(logit: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Logistic function."""
-    return 1 / (1 + np.exp(-np.clip(logit, -700, 700)))
+        raise DataError(f"no threshold keeps {promise} at {at_most:.3f}")
+    return threshold

@@ -4,12 +4,12 @@ import hashlib
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from fleet_contract.errors import ConfigError
-from fleet_contract.manifest import Preprocess
+from fleet_contract.manifest import Acceptance, Recipe
 from fleet_contract.messages import expected_and_found
 from fleet_contract.names import LineName
 from fleet_contract.units import Seconds
@@ -38,6 +38,18 @@ Optional01 = Annotated[Annotated[float, Field(ge=0, le=1)] | None, BeforeValidat
 OptionalPositive = Annotated[Annotated[float, Field(gt=0)] | None, BeforeValidator(parse_off)]
 
 
+def parse_auto(value: object) -> object:
+    """`"auto"` -> None; anything else as it is."""
+    return None if value == "auto" else value
+
+
+T = TypeVar("T")
+Auto = Annotated[T | None, BeforeValidator(parse_auto)]
+
+Family = Literal["supervised", "good_only", "statistical", "plugin"]
+NetworkName = Literal["light", "pretrained"]
+
+
 class Table(BaseModel):
     """A table of the file: immutable, and a key that is not known is an error."""
 
@@ -51,30 +63,57 @@ class LineTable(Table):
 
 
 class InputTable(Table):
-    """[input]: what the graph sees; frames of another size are resized to it."""
+    """[input]: what the graph sees; frames of another size are resized. None, "auto" in the file, is
+    chosen from the data."""
 
-    width: int = Field(default=256, ge=32, le=2048, multiple_of=8)
-    height: int = Field(default=256, ge=32, le=2048, multiple_of=8)
-    channels: Literal[1, 3] = 3
+    width: Auto[Annotated[int, Field(ge=64, le=2048, multiple_of=16)]] = None
+    height: Auto[Annotated[int, Field(ge=64, le=2048, multiple_of=16)]] = None
+    """Of the graph's input, in pixels; both or none."""
+    tiles: tuple[int, int] = (1, 1)
+    """Rows and columns, where width and height are given."""
+    overlap: Pixels = Field(default=64, ge=0, le=1024)
+    """Of tiles, in pixels of the resized frame."""
+    channels: Auto[Literal[1, 3]] = None
+    levels: Auto[tuple[int, int]] = None
+    """Of frames of 16 bits: the values that become 0 and 255."""
+    grey_range: Auto[tuple[float, float]] = None
+    """Mean grey level that a frame may have, 0 to 255."""
     min_side: int = Field(default=64, ge=8)
     max_side: int = Field(default=8192, le=16384)
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> Self:
+        if (self.width is None) != (self.height is None):
+            raise ValueError("width and height: expected both as numbers or both as 'auto'")
+        if self.tiles != (1, 1) and self.width is None:
+            raise ValueError("tiles: expected width and height with them, or [1, 1]")
+        if min(self.tiles) < 1 or max(self.tiles) > 32:
+            raise ValueError(f"tiles: expected 1 to 32 rows and columns, found {list(self.tiles)}")
+        return self
 
 
 class AugmentTable(Table):
     """[augment]: how far the line's light and position may move, so that the model expects it."""
 
-    gain: tuple[float, float] = (0.85, 1.15)
-    offset: tuple[float, float] = (-6.0, 6.0)
-    noise: tuple[float, float] = (0.0, 3.0)
+    gain: tuple[float, float] = (0.55, 1.4)
+    offset: tuple[float, float] = (-8.0, 8.0)
+    noise: tuple[float, float] = (0.0, 4.0)
     colour: float = Field(default=0.04, ge=0, le=0.5)
-    shift: Pixels = Field(default=4, ge=0, le=64)
-    flip: bool = False
+    slope: float = Field(default=0.15, ge=0, le=1)
+    """Fall of light across the picture, as a share of it."""
+    shift: Pixels = Field(default=8, ge=0, le=256)
+    zoom: float = Field(default=0.12, ge=0, le=0.5)
+    stretch: float = Field(default=0.12, ge=0, le=0.5)
+    """Change of the ratio of the sides."""
+    rotate: float = Field(default=2.0, ge=0, le=180)
+    """Degrees to either side."""
+    flip: bool = True
 
     @model_validator(mode="after")
     def _ascending(self) -> Self:
         for name in ("gain", "offset", "noise"):
             low, high = getattr(self, name)
-            if low > high or (name != "offset" and low < 0):
+            if low > high or (name != "offset" and low < 0) or (name == "gain" and low <= 0):
                 raise ValueError(f"{name}: expected [lowest, highest], found [{low}, {high}]")
         return self
 
@@ -82,24 +121,54 @@ class AugmentTable(Table):
 class TrainTable(Table):
     """[train]"""
 
-    time_budget: Seconds = Field(default=60.0, gt=0, le=7 * 86400)
-    epochs: int = Field(default=400, ge=1)
+    family: Family = "supervised"
+    network: NetworkName = "pretrained"
+    plugin: str = Field(default="", max_length=200)
+    """Of the family "plugin": `module:function`, see `trainer.plugin`."""
+    time_budget: Seconds = Field(default=360.0, gt=0, le=7 * 86400)
+    epochs: int = Field(default=60, ge=1)
+    """Views learnt from, over the number of images."""
+    patience: float = Field(default=0.3, gt=0, le=1)
+    """Share of the training without a lower loss after which it is cut short."""
     seed: int = Field(default=0, ge=0, lt=2**31)
-    batch: int = Field(default=16, ge=2, le=256)
-    width_factor: float = Field(default=0.5, ge=0.125, le=4)
-    learning_rate: float = Field(default=4e-3, gt=0, lt=1)
-    crop: float = Field(default=0.5, ge=0.2, le=1)
-    """Side of the crops that locating is trained on, as a share of the image's."""
+    batch: int = Field(default=12, ge=2, le=256)
+    width_factor: float = Field(default=1.0, ge=0.125, le=4)
+    """Breadth of the light network."""
+    learning_rate: float = Field(default=1e-3, gt=0, lt=1)
+    synthetic: Auto[Annotated[float, Field(ge=0, le=1)]] = None
+    """Share of the good pictures in a batch that are given an anomaly; None: half of them where a
+    line is learnt from good parts only, else none."""
+    members: int = Field(default=1, ge=1, le=8)
+    """Of an ensemble; each is trained for its share of the time."""
+    ensemble: Literal["mean", "max", "vote"] = "mean"
     warm_start: bool = True
     """Go on from the champion's weights, where there is a champion of the same network."""
-    threads: int = Field(default=1, ge=0, le=256)
-    """Cores to use; 0: all. On small inputs the network gains nothing from a second one."""
+    threads: int = Field(default=0, ge=0, le=256)
+    """Cores to use; 0: all."""
+
+    @property
+    def anomalies(self) -> float:
+        """`synthetic`, decided."""
+        if self.synthetic is not None:
+            return self.synthetic
+        return 0.5 if self.family == "good_only" else 0.0
+
+    @model_validator(mode="after")
+    def _plugin_is_named(self) -> Self:
+        if (self.family == "plugin") != bool(self.plugin):
+            raise ValueError(
+                "plugin: expected 'module:function' with family = \"plugin\", and only there"
+            )
+        return self
 
 
 class ThresholdTable(Table):
     """[threshold]"""
 
+    promise: Literal["overkill", "escape"] = "overkill"
+    """Which of the two bounds the threshold keeps."""
     overkill_at_most: Share = 0.02
+    escape_at_most: Share = 0.05
     calibration_share: float = Field(default=0.2, gt=0, lt=0.6)
     """Share of the training parts that are kept out of training, to choose the threshold on."""
 
@@ -108,6 +177,8 @@ class QuantizeTable(Table):
     """[quantize]"""
 
     calibration_images: int = Field(default=64, ge=4, le=2000)
+    max_change: float = Field(default=0.02, ge=0, le=1)
+    """Largest mean change of a score by int8; beyond it the layers that change most stay float."""
 
 
 class GatesTable(Table):
@@ -147,13 +218,12 @@ class TrainerConfig(Table):
     augment: AugmentTable = AugmentTable()
     threshold: ThresholdTable = ThresholdTable()
     quantize: QuantizeTable = QuantizeTable()
+    acceptance: Acceptance | None = None
+    """What is still accepted, by zone, class and size; without it the score alone decides."""
+    recipes: dict[str, Recipe] = Field(default_factory=dict)
+    """Variants of the product, by name."""
     gates: GatesTable = GatesTable()
     bundle: BundleTable = BundleTable()
-
-    def preprocess(self) -> Preprocess:
-        """How a frame becomes the graph's input, for the manifest."""
-        order: Literal["grey", "rgb"] = "grey" if self.input.channels == 1 else "rgb"
-        return Preprocess(height=self.input.height, width=self.input.width, channel_order=order)
 
     def digest(self) -> str:
         """SHA-256 of the configuration with every default filled in."""

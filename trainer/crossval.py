@@ -1,9 +1,11 @@
 """Cross-validation by part, on the training side alone: what to expect where data is scarce."""
 
 import hashlib
+import tempfile
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,13 +13,15 @@ import numpy as np
 from fleet_contract.clock import Clock
 from fleet_contract.dataset import GOOD, DatasetItem, DatasetVersion
 from fleet_contract.errors import DataError
-from trainer.calibrate import logits
 from trainer.config import TrainerConfig
 from trainer.data.images import load_images
 from trainer.data.split import group_labels
+from trainer.data.statistics import describe
 from trainer.data.store import Store
+from trainer.family import Task, fit
+from trainer.geometry import choose, classes
 from trainer.measures import auroc, average_precision
-from trainer.training import Progress, train
+from trainer.training import Progress
 
 Watch = Callable[[float, str], bool]
 """Told (share done, message); True stops the work."""
@@ -83,17 +87,20 @@ def cross_validate(
     says so.
     """
     items = version.side("train")
+    spec = choose(config.input, version, describe(store, version)).preprocess
     result = []
     for index, held in enumerate(fold_groups(items, folds, config.train.seed)):
 
-        def told(progress: Progress, index: int = index) -> bool:
+        def told(member: int, progress: Progress, index: int = index) -> bool:
             message = f"cross-validating: fold {index + 1} of {folds}, step {progress.step}"
-            return watch((index + progress.share) / folds, message)
+            share = (member + progress.share) / config.train.members
+            return watch((index + share) / folds, message)
 
         sides = ([i for i in items if i.group not in held], [i for i in items if i.group in held])
-        fit, seen = (load_images(store, side, config.preprocess()) for side in sides)
-        model = train(fit, config, clock, told)
-        scores = logits(model, seen.pixels)
+        learnt, seen = (load_images(store, side, spec, classes(version)) for side in sides)
+        with tempfile.TemporaryDirectory(prefix="loupe-fold-") as folder:
+            ensemble = fit(learnt, Task(config, spec, clock, Path(folder), told))
+        scores = ensemble.scores(seen)
         result.append(Fold(
             len(seen), len(held), auroc(scores, seen.defective),
             average_precision(scores, seen.defective),

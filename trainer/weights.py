@@ -6,15 +6,17 @@ import zipfile
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from fleet_contract.errors import BundleError
-from trainer.network import InspectionNet
-
-WEIGHTS = "training/weights.npz"
-"""Its name in a bundle. Devices do not read it; with it a line keeps what its models have learnt."""
 
 
-def pack_weights(model: InspectionNet) -> bytes:
+def weights_name(member: int) -> str:
+    """Its name in a bundle. Devices do not read it; with it a line keeps what its models have learnt."""
+    return f"training/weights-{member}.npz"
+
+
+def pack_weights(model: nn.Module) -> bytes:
     """NumPy's zip of every weight and BatchNorm statistic; the same weights are the same bytes."""
     buffer = io.BytesIO()
     arrays = {name: value.numpy() for name, value in model.state_dict().items()}
@@ -22,7 +24,7 @@ def pack_weights(model: InspectionNet) -> bytes:
     return buffer.getvalue()
 
 
-def load_weights(model: InspectionNet, data: bytes) -> bool:
+def load_weights(model: nn.Module, data: bytes) -> bool:
     """Takes the weights over; False, and nothing is changed, where they are of another network.
 
     Raises BundleError for bytes that are no weights.
@@ -40,4 +42,4 @@ def _read(data: bytes) -> dict[str, NDArray[np.generic]]:
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             return dict(archive)
     except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise BundleError(f"{WEIGHTS} cannot be read: {error}") from error
+        raise BundleError(f"the weights of the bundle cannot be read: {error}") from error

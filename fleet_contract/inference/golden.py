@@ -32,7 +32,11 @@ def self_test(model: BundleModel, folder: Path) -> list[GoldenResult]:
     for sample in model.manifest.golden:
         if model.key not in sample.scores:
             raise ModelError(f"{sample.file} has no golden score for {model.key}")
-        frame = decode_image((folder / sample.file).read_bytes(), model.manifest.input.channels)
+        frame = decode_image(
+            (folder / sample.file).read_bytes(),
+            model.manifest.input.channels,
+            model.manifest.input.depth,
+        )
         judgement = model.judge(frame)
         results.append(
             GoldenResult(

@@ -17,6 +17,9 @@ from fleet_contract.inference.views import stitch, views
 from fleet_contract.manifest import Decision, Manifest
 from fleet_contract.names import Precision, Runtime, Verdict
 
+_VOTE = 0.5
+"""Score at which a member of an ensemble votes to reject: members are calibrated to it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
@@ -113,8 +116,7 @@ def combine(outputs: list[Output], manifest: Manifest) -> Output:
     elif manifest.ensemble == "max":
         score = float(scores.max())
     else:
-        # A tie of votes rejects: the threshold of a vote lies at one half of the members.
-        score = float(np.mean(scores >= manifest.decision.threshold))
+        score = float(np.mean(scores >= _VOTE))
     kinds = [output.kind_logits for output in outputs if output.kind_logits is not None]
     return Output(
         score if np.isfinite(scores).all() else math.nan,

@@ -24,11 +24,18 @@ width = 64
 height = 64
 min_side = 32
 [train]
+network = "light"
+width_factor = 0.5
+learning_rate = 0.004
+synthetic = 0
 time_budget = "60s"
 epochs = 30
+batch = 16
 threads = 1
 [augment]
+gain = [0.85, 1.15]
 shift = "2px"
+flip = false
 [quantize]
 calibration_images = 24
 [gates]

@@ -17,11 +17,11 @@ from fleet_contract.manifest import Manifest, Reference
 from fleet_contract.names import Precision, Runtime, Verdict
 from tests.trainer.conftest import World
 from trainer import bundle
-from trainer.build import Builder, divide, export, judge_archive
+from trainer.build import Builder, divide, judge_archive
 from trainer.config import parse_config
-from trainer.data.images import load_images
 from trainer.judge import PRIMARY, judge
-from trainer.network import InspectionNet
+from trainer.member import TorchMember
+from trainer.network import make_network
 from trainer.samples import load_samples
 from trainer.training import StoppedError
 
@@ -131,7 +131,7 @@ def test_the_build_tells_how_far_it_is(world: World) -> None:
     shares = [share for share, _ in world.said]
     assert shares == sorted(shares)
     assert {message.split(":")[0] for _, message in world.said} == {
-        "reading images", "training", "exporting and quantizing", "measuring on the holdout",
+        "looking at the data set", "reading images", "training", "exporting and quantizing", "measuring on the holdout",
         "packing",
     }  # fmt: skip
 
@@ -150,12 +150,12 @@ def test_a_model_that_disagrees_on_a_golden_sample_stops_the_bundle(
 ) -> None:
     manifest, files = archive.read(world.built.archive)
     made = bundle.Draft(tmp_path, manifest, files)
-    blank = InspectionNet(3, 0.5).eval()
+    blank = make_network("light", 3, 0.5)
     with torch.no_grad():
-        blank.decide.weight.zero_()
-        blank.decide.bias.fill_(-4.0)
-    images = load_images(world.store, world.version.side("holdout")[:4], world.config.preprocess())
-    export(blank, images.pixels, tmp_path)
+        blank.final.weight.zero_()
+        blank.final.bias.fill_(-4.0)
+    pictures = np.random.default_rng(0).integers(0, 255, (4, 64, 64, 3), np.uint8)
+    TorchMember(blank, blank.final).export(tmp_path, 0, pictures, 1.0)
     name = "model/int8.tflite"
     made.files |= {name: (tmp_path / name).read_bytes()}
     made.write()

@@ -1,9 +1,11 @@
 """The configuration file."""
 
+import re
+
 import pytest
 
 from fleet_contract.errors import ConfigError
-from trainer.config import TrainerConfig, parse_config
+from trainer.config import Table, TrainerConfig, parse_config
 from trainer.template import template
 
 
@@ -16,10 +18,27 @@ def test_the_printed_configuration_is_the_defaults() -> None:
 def test_the_printed_configuration_names_every_key() -> None:
     text = template("watch-case")
     for table, field in TrainerConfig.model_fields.items():
-        assert f"[{table}]" in text
-        assert field.annotation is not None
-        for key in field.annotation.model_fields:
-            assert f"\n{key} = " in text
+        assert f"[{table}" in text
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Table):
+            for key in field.annotation.model_fields:
+                assert f"\n{key} = " in text
+
+
+def test_what_the_template_shows_in_comments_is_valid() -> None:
+    head, comments = template("watch-case").split("# What is still accepted")
+    shown = [
+        line[2:] for line in comments.splitlines() if re.match(r"# (\[|\w+ = |    \{|\])", line)
+    ]
+    config = parse_config(head + "\n".join(shown), "x")
+    assert config.acceptance is not None
+    assert config.acceptance.limits[1].zone == "face"
+    assert config.recipes["matt"].threshold == 0.6
+
+
+def test_a_line_of_good_parts_alone_differs_by_its_family() -> None:
+    config = parse_config(template("watch-case", "good_only"), "x")
+    assert config.train.family == "good_only"
+    assert config.train.anomalies == 0.5
 
 
 @pytest.mark.parametrize(
@@ -28,10 +47,13 @@ def test_the_printed_configuration_names_every_key() -> None:
         ('[train]\ntime_budget = "60"', "such as '2s'"),
         ("[train]\ntime_budget = 60", "a quantity with its unit"),
         ('[augment]\nshift = "4"', "whole pixels with their unit, such as '4px'"),
-        ("[train]\nepoch = 3", "train.epoch: no such key; expected one of time_budget, epochs"),
+        ("[train]\nepoch = 3", "train.epoch: no such key; expected one of family, network"),
         ("[training]\nseed = 3", "training: no such key; expected one of line, input"),
         ("[augment]\ngain = [1.2, 0.8]", "gain: expected [lowest, highest]"),
         ("[input]\nwidth = 100", "input.width"),
+        ("[input]\nwidth = 128", "both as numbers or both as 'auto'"),
+        ("[input]\ntiles = [2, 2]", "expected width and height with them"),
+        ('[train]\nfamily = "plugin"', "module:function"),
         ("[threshold]\noverkill_at_most = 2", "threshold.overkill_at_most"),
     ],
 )

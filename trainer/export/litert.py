@@ -1,5 +1,6 @@
 """LiteRT: fp32 by litert_torch, int8 by ai_edge_quantizer (static, weights per channel)."""
 
+import math
 from collections.abc import MutableMapping
 from pathlib import Path
 from typing import Any
@@ -10,20 +11,24 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fleet_contract.inference.preprocess import to_tensor
+from fleet_contract.inference.runtime import load_model
 from fleet_contract.manifest import ModelFile
 from fleet_contract.names import Precision, Runtime
 from trainer.export.quiet import quiet
-from trainer.network import InspectionNet
 
 _FLOAT_OPS = ("INPUT", "OUTPUT", "FULLY_CONNECTED")
 """Stay in float: the interface is the fp32 model's, and the last layer's one number is the score."""
 
 
-def model_file(precision: Precision, tolerance: float) -> ModelFile:
+def model_file(precision: Precision, tolerance: float, member: int = 0) -> ModelFile:
     """How the manifest describes the file of that precision."""
-    return ModelFile(runtime=Runtime.LITERT, precision=precision, file=f"model/{precision}.tflite",
+    return ModelFile(runtime=Runtime.LITERT, precision=precision, member=member,
+                     file=f"model/{precision}{f'-{member}' if member else ''}.tflite",
                      dtype="float32", layout="nhwc", score_tolerance=tolerance)  # fmt: skip
 
+
+_HEAD_OPS = ["RESIZE_NEAREST_NEIGHBOR", "ADD", "CONCATENATION", "REDUCE_MAX", "MEAN"]
+"""What joins maps of different ranges, where one scale fits them all badly."""
 
 Ranges = dict[str, MutableMapping[str, Any]]
 """By tensor: `min` and `max` arrays, and what else the quantizer keeps."""
@@ -32,16 +37,16 @@ Ranges = dict[str, MutableMapping[str, Any]]
 class _ChannelsLast(nn.Module):
     """The network with NHWC input: LiteRT's convolutions are NHWC, so no transpose is left over."""
 
-    def __init__(self, model: InspectionNet) -> None:
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        score, mask = self.model(image.permute(0, 3, 1, 2))
-        return score, mask.squeeze(1)
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        score, mask, *kinds = self.model(image.permute(0, 3, 1, 2))
+        return score, mask.squeeze(1), *kinds
 
 
-def export_fp32(model: InspectionNet, example: NDArray[np.uint8], out: Path) -> None:
+def export_fp32(model: nn.Module, example: NDArray[np.uint8], out: Path) -> None:
     """Writes the fp32 graph for inputs of the size of `example` ([h, w, c] uint8)."""
     tensor = torch.from_numpy(to_tensor(example, model_file(Precision.FP32, 1.0)))
     with quiet():
@@ -50,8 +55,24 @@ def export_fp32(model: InspectionNet, example: NDArray[np.uint8], out: Path) -> 
         litert_torch.convert(_ChannelsLast(model).eval(), (tensor,)).export(str(out))
 
 
-def quantize(fp32: Path, images: NDArray[np.uint8], out: Path) -> None:
-    """Writes the int8 graph; `images` [n, h, w, c] uint8 show the range of every activation."""
+def quantize(
+    fp32: Path, images: NDArray[np.uint8], out: Path, max_change: float
+) -> dict[str, object]:
+    """Writes the int8 graph; `images` [n, h, w, c] uint8 show the range of every activation.
+
+    Where the mean score changes by more than `max_change`, the layers by which the defect map is
+    made stay in float too.
+    """
+    change = math.inf
+    for kept in ([], _HEAD_OPS):
+        _quantize_but(fp32, images, out, kept)
+        change = _change(fp32, out, images)
+        if change <= max_change:
+            break
+    return {"mean_score_change": round(change, 5), "float_layers": kept}
+
+
+def _quantize_but(fp32: Path, images: NDArray[np.uint8], out: Path, kept: list[str]) -> None:
     file = model_file(Precision.FP32, 1.0)
     with quiet():
         from ai_edge_litert.interpreter import Interpreter
@@ -61,7 +82,7 @@ def quantize(fp32: Path, images: NDArray[np.uint8], out: Path) -> None:
         signature = next(iter(signatures))
         name = signatures[signature]["inputs"][0]
         worker = quantizer.Quantizer(str(fp32), recipe.static_wi8_ai8())
-        for operation in _FLOAT_OPS:
+        for operation in (*_FLOAT_OPS, *kept):
             worker.update_quantization_recipe(
                 regex=".*", operation_name=operation, algorithm_key="no_quantize"
             )
@@ -70,6 +91,16 @@ def quantize(fp32: Path, images: NDArray[np.uint8], out: Path) -> None:
             feed = {signature: [{name: to_tensor(image, file)}]}
             _widen(ranges, worker.calibrate(feed, num_threads=1))
         worker.quantize(ranges).export_model(str(out), overwrite=True)
+
+
+def _change(fp32: Path, int8: Path, images: NDArray[np.uint8]) -> float:
+    """Mean absolute change of the score on `images`."""
+    files = [
+        model_file(Precision.FP32, 1.0).model_copy(update={"file": p.name}) for p in (fp32, int8)
+    ]
+    exact, small = (load_model(fp32.parent, file) for file in files)
+    tensors = [to_tensor(image, files[0]) for image in images]
+    return float(np.mean([abs(exact.run(t).score - small.run(t).score) for t in tensors]))
 
 
 def _widen(ranges: Ranges, more: Ranges) -> None:

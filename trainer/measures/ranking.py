@@ -81,6 +81,16 @@ def conformal_threshold(good: Scores, overkill_at_most: float) -> float | None:
     return float(np.nextafter(np.sort(good)[rank - 1], np.inf))
 
 
+def conformal_escape_threshold(defective: Scores, escape_at_most: float) -> float | None:
+    """The largest threshold with escapes at most that share on exchangeable defective parts.
+
+    The floor((n + 1) a)-th smallest held-out defective score: at the threshold is a reject. None
+    where n is too small for the promise: n must be at least 1/a - 1.
+    """
+    rank = math.floor((len(defective) + 1) * escape_at_most + 1e-9)
+    return float(np.sort(defective)[rank - 1]) if rank else None
+
+
 @dataclass(frozen=True, slots=True)
 class Calibration:
     """How far scores, read as probabilities of a defect, are from what happens."""
