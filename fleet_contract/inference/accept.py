@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from fleet_contract.manifest import Acceptance, Limit, Zone
 
 ANY = "*"
+_ROUNDING = 1 + 1e-6
+"""What lies at a limit is within it, however the product of scale and pixels is rounded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +80,10 @@ def _within(limit: Limit, scope: list[FoundDefect], mm_per_pixel: float) -> bool
     if limit.max_count is not None and len(scope) > limit.max_count:
         return False
     longest = max((d.length_px for d in scope), default=0.0) * mm_per_pixel
-    if limit.max_length_mm is not None and longest > limit.max_length_mm:
+    if limit.max_length_mm is not None and longest > limit.max_length_mm * _ROUNDING:
         return False
     largest = max((d.area_px for d in scope), default=0.0) * mm_per_pixel**2
-    return limit.max_area_mm2 is None or largest <= limit.max_area_mm2
+    return limit.max_area_mm2 is None or largest <= limit.max_area_mm2 * _ROUNDING
 
 
 def _covers(limit: Limit, defect: FoundDefect, acceptance: Acceptance) -> bool:
