@@ -45,11 +45,13 @@ def embed(thumbnails: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
         return np.zeros((0, 1), np.float32)
     flat = np.stack(thumbnails).reshape(len(thumbnails), -1).astype(np.float64)
     flat = _unit(flat - flat.mean(axis=1, keepdims=True))
+    blank = ~flat.any(axis=1)
     # The mean of few pictures is their own rather than the line's.
     flat -= flat.mean(axis=0) * len(flat) / (len(flat) + _FEW)
     spread = flat.T @ flat / len(flat)
     damped = spread + max(_DAMPING * float(np.trace(spread)), 1e-9) * np.eye(len(spread))
     whitened = np.linalg.solve(np.linalg.cholesky(damped), flat.T).T
+    whitened[blank] = 0.0
     return np.asarray(_unit(whitened), np.float32)
 
 
