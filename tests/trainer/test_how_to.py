@@ -18,9 +18,10 @@ def options(command: str) -> set[str]:
 
 
 def test_every_command_of_the_page_is_there_with_its_options() -> None:
-    lines = re.findall(r"^ *loupe-trainer (\w+) (.*)$", PAGE, re.MULTILINE)
+    lines = re.findall(r"^ *loupe-trainer ([\w-]+) (.*)$", PAGE, re.MULTILINE)
     assert {name for name, _ in lines} == {
         "import",
+        "export-dataset",
         "new",
         "train",
         "evaluate",
