@@ -121,6 +121,12 @@ def test_the_split_of_mvtec_is_kept_where_that_is_asked_for(store: Store, mvtec:
     assert {item.source.split("/")[0] for item in version.side("train")} == {"train"}
 
 
+def test_a_part_on_both_sides_of_the_split_is_named(store: Store, mvtec: Path) -> None:
+    asked = replace(OPTIONS, keep_split=True, group="re:part_0([01])")
+    with pytest.raises(DataError, match="part '0' stands on both sides of the source's split"):
+        import_source(store, mvtec, asked)
+
+
 def test_a_folder_of_categories_asks_for_one_of_them(store: Store, mvtec: Path) -> None:
     with pytest.raises(DataError, match="categories: disc"):
         import_source(store, mvtec.parent, replace(OPTIONS, format="mvtec"))

@@ -169,14 +169,16 @@ class Assembly:
         return {group: "holdout" if group in chosen else "train" for group, _ in labels}
 
     def _source_sides(self, kept: list[Kept], groups: list[str]) -> dict[str, Side]:
+        none = [one.row.source for one in kept if one.row.side is None]
+        if none:
+            raise DataError(f"{len(none)} images stand on no side of a split",
+                            expected="train, or val, test or holdout, as the source says it",
+                            found=", ".join(none[:_SHOWN]),
+                            remedy="Leave --keep-split out: all is split anew, by part.")  # fmt: skip
         sides: dict[str, Side] = {item.group: item.split for item in self._before}
         for one, group in zip(kept, groups, strict=True):
-            side = one.row.side
+            side = one.row.side or "train"
             with self._findings.gather():
-                if side is None:
-                    raise DataError(f"{one.row.source} stands on no side of a split",
-                                    expected="train, or val, test or holdout, as the source says it",
-                                    remedy="Leave --keep-split out.")  # fmt: skip
                 if sides.setdefault(group, side) != side:
                     raise DataError(f"part {group!r} stands on both sides of the source's split",
                                     expected="all images of one part on one side",

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,6 +60,7 @@ def group_names(
         return _alike(rows, thumbnails, asked, known, findings)
     if asked == NONE:
         return [_own(row, set(known.groups)) for row in rows]
+    check_columns(rows, [asked])
     value = value_of(asked)
     names = []
     for row in rows:
@@ -129,6 +130,17 @@ def value_of(asked: str) -> Callable[[Row], str]:
     return lambda row: _match(row, pattern)
 
 
+def check_columns(rows: Sequence[Row], names: Iterable[str]) -> None:
+    """Raises ConfigError for a name, of those that are no patterns, that no image has as a column."""
+    known = list(dict.fromkeys(column for row in rows for column in row.fields))
+    for name in names:
+        if PATTERN not in name and name not in known:
+            raise ConfigError(f"no image has a column {name!r}",
+                              expected=", ".join(known) or "a format with columns",
+                              remedy="Name one of those, or a pattern over file names: re:(...).",
+                              )  # fmt: skip
+
+
 def _cell(row: Row, column: str) -> str:
     if column not in row.fields:
         raise DataError(f"{row.source} has no column {column!r}",
@@ -147,6 +159,7 @@ def _match(row: Row, pattern: re.Pattern[str]) -> str:
 
 def slices_of(rows: Sequence[Row], naming: Naming, findings: Findings) -> list[dict[str, str]]:
     """The slices of every row, by `naming.slices`; a value that is empty is left out."""
+    check_columns(rows, naming.slices)
     names = dict(_named(text) for text in naming.slices)
     if not names and naming.every and rows:
         columns = list(rows[0].fields)

@@ -10,7 +10,7 @@ from fleet_contract.errors import ConfigError, DataError
 from trainer.data.assembling import Assembly, Plan
 from trainer.data.formats.detect import AUTO, READERS, detect
 from trainer.data.formats.reading import Findings, Reading, Row
-from trainer.data.grouping import Naming, wanted
+from trainer.data.grouping import Naming, check_columns, wanted
 from trainer.data.keeping import Kept, keep
 from trainer.data.statistics import describe
 from trainer.data.store import Store
@@ -109,8 +109,11 @@ def _read(source: Path, options: ImportOptions, findings: Findings) -> tuple[str
         name, why = detect(source, options.good)
         findings.notes.append(f"taken as {name}: {why}")
     reading = Reading(source, options.good, options.root, options.label_column, findings)
-    rows = []
-    for row in READERS[name](reading):
+    found = list(READERS[name](reading))
+    if found:
+        check_columns(found, options.where)
+    rows: list[Row] = []
+    for row in found:
         with findings.gather():
             rows += [row] if wanted(row, options.where) else []
     if not rows and not findings.problems:
