@@ -171,6 +171,20 @@ def test_pictures_of_one_part_under_other_light_stay_on_one_side(
     assert len(set().union(*groups.values())) == 30
 
 
+def test_images_that_are_all_alike_are_parts_of_their_own_and_that_is_said(
+    store: Store, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(3)
+    texture = cv2.resize(rng.integers(60, 190, (12, 12), np.uint8), (96, 96))
+    for number in range(8):
+        image = np.asarray(texture * (1 + number / 100), np.uint8)
+        write_image(tmp_path / "set" / ("dent" if number % 2 else "good") / f"{number}.png", image)
+    said: list[str] = []
+    version = import_source(store, tmp_path / "set", replace(OPTIONS, group=""), say=said.append)
+    assert len({item.group for item in version.items}) == 8
+    assert any("too much alike to tell parts by" in text for text in said)
+
+
 def more(folder: Path, first: int, count: int, good: int) -> Path:
     """A manifest of parts from number `first` on."""
     path = write_csv(folder, good=first + count, bad=0)

@@ -7,7 +7,7 @@ from typing import Literal
 from fleet_contract.dataset import GOOD, DatasetItem, DatasetVersion
 from fleet_contract.errors import DataError
 from trainer.data.formats.reading import Findings
-from trainer.data.grouping import Known, Naming, group_names, slices_of
+from trainer.data.grouping import Known, Naming, Picture, group_names, slices_of
 from trainer.data.keeping import Kept
 from trainer.data.scan import scan
 from trainer.data.split import choose_groups, group_labels, group_traits
@@ -125,7 +125,7 @@ class Assembly:
 
     def _items(self, kept: list[Kept]) -> list[DatasetItem]:
         rows, naming = [one.row for one in kept], self._plan.naming
-        pictures = [one.thumbnail for one in kept]
+        pictures = [Picture(one.thumbnail, one.label) for one in kept]
         groups = group_names(rows, pictures, naming, self._known(), self._findings)
         slices = slices_of(rows, naming, self._findings)
         self._findings.raise_all()

@@ -16,10 +16,20 @@ from trainer.data.formats.table import label_column
 AUTO, NONE, PATTERN = "auto", "none", "re:"
 _GROUP = "group"
 _LONGEST = 200
-_ONE_FIXTURE = 0.5
+_ONE_FIXTURE = 0.2
 """A cluster with more than this share of the images shows what parts have in common, not a part."""
+_SHOTS = 12
+"""So many pictures of one part are nothing special."""
 
 Thumbnail = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """What likeness is judged by."""
+
+    thumbnail: Thumbnail
+    label: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +57,7 @@ class Naming:
 
 def group_names(
     rows: Sequence[Row],
-    thumbnails: Sequence[Thumbnail],
+    pictures: Sequence[Picture],
     naming: Naming,
     known: Known,
     findings: Findings,
@@ -57,7 +67,7 @@ def group_names(
     if not asked and all(row.fields.get(_GROUP) for row in rows):
         asked = _GROUP
     if asked in ("", AUTO):
-        return _alike(rows, thumbnails, asked, known, findings)
+        return _alike(rows, pictures, asked, known, findings)
     if asked == NONE:
         return [_own(row, set(known.groups)) for row in rows]
     check_columns(rows, [asked])
@@ -85,22 +95,23 @@ def _own(row: Row, taken: set[str]) -> str:
 
 def _alike(
     rows: Sequence[Row],
-    thumbnails: Sequence[Thumbnail],
+    pictures: Sequence[Picture],
     asked: str,
     known: Known,
     findings: Findings,
 ) -> list[str]:
     given = [*known.groups, *(row.fields.get(_GROUP) or None for row in rows)]
-    proposed = propose_groups([*known.thumbnails, *thumbnails], given)[len(known.groups) :]
-    own = [_own(row, set(known.groups)) for row in rows]
-    counts = Counter(proposed)
-    if not asked and len(rows) > 1 and max(counts.values()) > _ONE_FIXTURE * len(rows):
+    thumbnails = [*known.thumbnails, *(picture.thumbnail for picture in pictures)]
+    proposed = propose_groups(thumbnails, given)[len(known.groups) :]
+    taken = set(known.groups)
+    own = [_own(row, taken) for row in rows]
+    if not asked and _too_alike(proposed, [picture.label for picture in pictures]):
         findings.notes.append(
-            "most images look like one part: every image counts as a part of its own; name the part "
-            "with --group, or take the likeness for it with --group auto"
+            "images look too much alike to tell parts by: every image counts as a part of its own; "
+            "name the part with --group, or take the likeness for it with --group auto"
         )
         return own
-    taken = set(known.groups)
+    counts = Counter(proposed)
     names = [p if counts[p] > 1 or p in taken else o for p, o in zip(proposed, own, strict=True)]
     together = [row.source for row, name, o in zip(rows, names, own, strict=True) if name != o]
     if together:
@@ -110,6 +121,16 @@ def _alike(
             "takes every image for a part of its own"
         )
     return names
+
+
+def _too_alike(names: Sequence[str], labels: Sequence[str]) -> bool:
+    """Whether one cluster holds too many images, or all of a class: then it shows no single part."""
+    largest = max(Counter(names).values())
+    if largest > max(_SHOTS, _ONE_FIXTURE * len(names)):
+        return True
+    images = Counter(labels)
+    parts = Counter(label for _, label in set(zip(names, labels, strict=True)))
+    return any(count > 1 and parts[label] == 1 for label, count in images.items())
 
 
 def value_of(asked: str) -> Callable[[Row], str]:
