@@ -5,7 +5,7 @@ all pictures of the set share (the fixture, the part's outline) is taken out, an
 damped: the thumbnails are whitened by their covariance, regularised (by Cholesky's factor: Kessy, Lewin,
 Strimmer 2018). The cosine of what is left compares what is each part's own.
 
-Measured on 810 photographs of 166 magnetic tiles under six exposures: see "Near-duplicates" in
+Measured on 809 photographs of 166 magnetic tiles under six exposures: see "Near-duplicates" in
 `docs/benchmarks.md`. Blind to parts that turn or move by more than a tenth of the picture, and, where
 parts differ by their smallest details alone, to those.
 """
