@@ -22,7 +22,7 @@ from trainer import bundle, evaluation, gates, golden
 from trainer.calibrate import Promise, calibrate
 from trainer.compare import Side, compare
 from trainer.config import TrainerConfig
-from trainer.data.images import Images, load_frame, load_images
+from trainer.data.images import FIRST_KIND, Images, load_frame, load_images
 from trainer.data.split import choose_groups, group_labels
 from trainer.data.statistics import describe
 from trainer.data.store import Store
@@ -36,6 +36,7 @@ from trainer.runs.inputs import not_releasable
 from trainer.runs.record import Recorder
 from trainer.samples import Samples, load_samples
 from trainer.statistical import fit_statistical
+from trainer.synthetic import add_anomaly
 from trainer.training import Progress, StoppedError
 from trainer.weights import weights_name
 
@@ -198,6 +199,10 @@ class Builder:
         rng = np.random.default_rng(config.train.seed)
         shown = images.take(rng.permutation(len(images))[: config.quantize.calibration_images])
         pictures = some_views(shown, geometry.preprocess, rng)
+        if config.train.anomalies:
+            # What was not seen while calibrating would lie outside of int8's range.
+            for picture in pictures[::2]:
+                picture[:], _ = add_anomaly(picture, picture, FIRST_KIND, rng)
         exported = [
             member.export(folder, index, pictures, config.quantize.max_change)
             for index, member in enumerate(ensemble.members)

@@ -15,8 +15,8 @@ from trainer.data.images import FIRST_KIND, Images
 from trainer.member import Ensemble
 from trainer.synthetic import add_anomaly
 
-MARGIN = 0.25
-"""Least distance of a golden score from the threshold."""
+_MARGINS = (0.25, 0.15, 0.1)
+"""Distances of a golden score from the threshold; a model that is less sure gets less."""
 _ANOMALIES = 100
 
 
@@ -28,21 +28,34 @@ def choose(ensemble: Ensemble, images: Images, count: int, threshold: float) -> 
     class in turn. Raises DataError where no such images are found.
     """
     scores = ensemble.scores(images)
-    room = min(MARGIN, threshold / 2, (1 - threshold) / 2)
-    good = np.flatnonzero(~images.defective & (scores <= threshold - room))
-    bad = np.flatnonzero(images.defective & (scores >= threshold + room))
-    if not good.size or not bad.size:
-        raise DataError(
-            "no golden samples can be chosen",
-            expected=f"good and defective images scored {room:.2f} away from the threshold",
-            found=f"{good.size} good and {bad.size} defective ones",
-            remedy="The model has not learnt the line: train longer, or look at the labels.",
-        )
+    good, bad = _sure(images, scores, threshold)
     wanted = count // 2
     chosen = _moving(ensemble, images, scores, good)[: max(2, wanted // 2)]
     sure = [index for index in good[np.argsort(scores[good], kind="stable")] if index not in chosen]
     goods = [*chosen, *sure][: count - wanted]
     return np.array([*goods, *_by_class(images, scores, bad)[:wanted]], np.intp)
+
+
+def _sure(
+    images: Images, scores: NDArray[np.float64], threshold: float
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Indices of the good and of the defective ones that are judged right, as surely as there are."""
+    for margin in _MARGINS:
+        room = _room(margin, threshold)
+        good = np.flatnonzero(~images.defective & (scores <= threshold - room))
+        bad = np.flatnonzero(images.defective & (scores >= threshold + room))
+        if good.size and bad.size:
+            return good, bad
+    raise DataError(
+        "no golden samples can be chosen",
+        expected=f"good and defective images scored {room:.2f} away from the threshold",
+        found=f"{good.size} good and {bad.size} defective ones",
+        remedy="The model has not learnt the line: train longer, or look at the labels.",
+    )
+
+
+def _room(margin: float, threshold: float) -> float:
+    return min(margin, threshold / 2, (1 - threshold) / 2)
 
 
 def with_anomalies(
@@ -56,7 +69,7 @@ def with_anomalies(
 
     Raises DataError where the model sees none of a hundred anomalies.
     """
-    room = min(MARGIN, threshold / 2, (1 - threshold) / 2)
+    room = _room(_MARGINS[0], threshold)
     scores = ensemble.scores(images)
     order = [int(i) for i in np.argsort(scores, kind="stable") if not images.defective[i]]
     frames = [(load(images.items[i]), Verdict.ACCEPT) for i in order[: count - count // 2]]

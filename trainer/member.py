@@ -13,7 +13,6 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from fleet_contract.inference.runtime import load_model
 from fleet_contract.inference.views import views
 from fleet_contract.manifest import ModelFile, Preprocess
 from fleet_contract.names import Precision
@@ -105,15 +104,11 @@ class OnnxMember:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file = onnx.model_file(Precision.FP32, 1.0).model_copy(update={"file": path.name})
-        self._runtime = load_model(path.parent, self._file)
         self._scale, self._shift = 1.0, 0.0
 
     def logits(self, pictures: Views) -> Logits:
         """See `Member`."""
-        scores = np.array([self._runtime.run(onnx.tensor_of(one)).score for one in pictures])
-        clipped = np.clip(scores.astype(np.float64), 1e-12, 1 - 1e-12)
-        return np.asarray(self._scale * np.log(clipped / (1 - clipped)) + self._shift)
+        return onnx.raw_logits(self._path, pictures) * self._scale + self._shift
 
     def calibrate(self, scale: float, shift: float) -> None:
         """See `Member`."""

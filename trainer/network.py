@@ -22,6 +22,7 @@ STRIDE = 4
 """Pixels of the input per cell of the mask, in each direction."""
 _DILATIONS = (1, 2, 4, 8)
 _PIXEL_CENTRE, _PIXEL_SCALE = 127.0, 128.0
+_CONTEXT, _DROPOUT = 64, 0.2
 _RARE = -4.0
 """Logit that a mask starts from: defects are rare."""
 
@@ -188,6 +189,8 @@ class Seen:
     """[n, 1, h/4, w/4] logits."""
     kinds: Tensor | None
     """[n, classes, h/4, w/4] logits."""
+    whole: Tensor | None
+    """[n, 1] logit of the picture as a whole: while training, so that the trunk learns it too."""
 
 
 class InspectionNet(nn.Module):
@@ -200,7 +203,7 @@ class InspectionNet(nn.Module):
 
     The score is that of the strongest place. A head that decides on pooled features learns the
     few defective pictures of a line by heart; every pixel of a mask is an example, and there are
-    enough of those.
+    enough of those. Such a head only helps to train the trunk.
     """
 
     def __init__(self, trunk: LightTrunk | PretrainedTrunk, width: int, kinds: int = 0) -> None:
@@ -213,6 +216,8 @@ class InspectionNet(nn.Module):
         self.locate = nn.Conv2d(width, 1, 1)
         nn.init.constant_(_bias(self.locate), _RARE)
         self.classify = nn.Conv2d(width, kinds, 1) if kinds > 1 else None
+        self.context = ConvBlock(trunk.channels[-1], _CONTEXT)
+        self.decide = nn.Sequential(nn.Dropout(_DROPOUT), nn.Linear(2 * _CONTEXT, 1))
         self.final = nn.Linear(1, 1)
         """From the peak to the score: the same, until calibration scales and shifts it."""
         nn.init.ones_(self.final.weight)
@@ -234,7 +239,9 @@ class InspectionNet(nn.Module):
         mask = self.locate(fused)
         # Four cells together: one hot cell is noise more often than a defect.
         peak = functional.avg_pool2d(mask, 2).amax(dim=(2, 3))
-        return Seen(peak, mask, None if self.classify is None else self.classify(fused))
+        kinds = None if self.classify is None else self.classify(fused)
+        whole = self.decide(_pool(self.context(features[-1]))) if self.training else None
+        return Seen(peak, mask, kinds, whole)
 
 
 def normalise(image: Tensor) -> Tensor:

@@ -83,7 +83,7 @@ class Budget:
         return min(max((now_s - self.start_s) / self.seconds, step / self.steps), 1.0)
 
 
-_LEAST_STEPS = 30
+_LEAST_STEPS = 100
 """Fewer steps say nothing of convergence."""
 
 
@@ -212,6 +212,8 @@ class _Training:
             seen = self._model.look(batch.image)
         decision = decide_loss(seen.peak.float(), batch)
         loss = _DECISION_WEIGHT * decision + locate_loss(seen.mask.float(), batch)
+        if seen.whole is not None:
+            loss = loss + decide_loss(seen.whole.float(), batch)
         if seen.kinds is not None:
             loss = loss + kinds_loss(seen.kinds.float(), batch)
         value = loss.item()

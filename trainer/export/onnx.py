@@ -1,6 +1,7 @@
 """ONNX: fp32 by torch's exporter, int8 as QDQ, per channel, calibrated on the line's own images."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,16 @@ def model_file(precision: Precision, tolerance: float, member: int = 0) -> Model
 def tensor_of(view: NDArray[np.uint8]) -> NDArray[Any]:
     """The graph's input of a view ([h, w, c] uint8)."""
     return to_tensor(view, model_file(Precision.FP32, 1.0))
+
+
+def raw_logits(path: Path, views: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """[n] the `score` output itself; a probability would be 1 for all that are large."""
+    import onnxruntime as ort
+
+    session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    found = [session.run(["score"], {name: tensor_of(view)})[0] for view in views]
+    return np.array(found, np.float64).reshape(len(views))
 
 
 def export_fp32(model: nn.Module, example: NDArray[np.uint8], out: Path) -> None:
@@ -135,7 +146,10 @@ class _Reader:
     """onnxruntime's protocol for calibration: one feed after another, then None."""
 
     def __init__(self, images: NDArray[np.uint8]) -> None:
-        self._feeds = iter([{_INPUT: tensor_of(image)} for image in images])
+        self._feeds = ({_INPUT: tensor_of(image)} for image in images)
+
+    def __iter__(self) -> Iterator[dict[str, NDArray[Any]]]:
+        return self._feeds
 
     def get_next(self) -> dict[str, NDArray[Any]] | None:
         """The next feed."""

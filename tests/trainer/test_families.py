@@ -1,0 +1,195 @@
+"""Bundles of every family, through the whole build: statistical, good only, plugin, ensemble, tiles."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fleet_contract import archive
+from fleet_contract.clock import SystemClock
+from fleet_contract.dataset import DatasetVersion
+from fleet_contract.errors import ConfigError, DataError, ModelError
+from fleet_contract.inference.golden import failures, self_test
+from fleet_contract.inference.model import BundleModel
+from fleet_contract.manifest import Manifest
+from fleet_contract.names import Precision, Runtime, Verdict
+from tests.trainer.conftest import CONFIG
+from trainer.build import Builder, Built
+from trainer.config import parse_config
+from trainer.data.images import load_frame
+from trainer.data.store import Store
+from trainer.judge import keys_of
+from trainer.runs.values import changed
+
+Stored = tuple[Store, DatasetVersion]
+
+
+def build(
+    stored: Stored, tmp_path: Path, more: str = "", **changes: object
+) -> tuple[Built, Manifest, Path]:
+    """A bundle by the tests' configuration with `more` and `table__key` changed, unpacked."""
+    store, version = stored
+    values = {name.replace("__", "."): value for name, value in changes.items()}
+    config = changed(parse_config(CONFIG + more, "x"), {"train.epochs": 12, **values}, "test")
+    built = Builder(config, store, version, SystemClock(), lambda _share, _text: False).build()
+    folder = tmp_path / "bundle"
+    return built, archive.unpack(built.archive, folder), folder
+
+
+def check_golden(manifest: Manifest, folder: Path) -> None:
+    for runtime, precision in keys_of(manifest):
+        model = BundleModel(folder, manifest, runtime, precision)
+        assert failures(self_test(model, folder)) == ""
+
+
+def only_good(stored: Stored) -> Stored:
+    store, version = stored
+    good = [item for item in version.items if item.label == "good"]
+    version = version.model_copy(update={"items": good})
+    store.put_version(version)
+    return store, version
+
+
+def test_members_of_an_ensemble_are_judged_together(stored: Stored, tmp_path: Path) -> None:
+    built, manifest, folder = build(
+        stored, tmp_path, train__members=2, train__ensemble="mean", train__epochs=20
+    )
+    assert [m.member for m in manifest.models_for(Runtime.ONNX, Precision.INT8)] == [0, 1]
+    assert {"training/weights-0.npz", "training/weights-1.npz"} <= manifest.files.keys()
+    assert built.evaluation["image_auroc"] > 0.8
+    check_golden(manifest, folder)
+
+
+def test_tiles_and_the_whole_are_judged_by_the_same_graph(stored: Stored, tmp_path: Path) -> None:
+    built, manifest, folder = build(
+        stored, tmp_path, input__tiles=[2, 2], input__overlap="32px", train__epochs=20
+    )
+    tiling = manifest.preprocess.tiling
+    assert tiling is not None
+    assert manifest.preprocess.canvas == (96, 96)
+    assert built.evaluation["image_auroc"] > 0.8
+    check_golden(manifest, folder)
+
+
+def test_a_statistical_head_is_fitted_to_good_parts_in_seconds(
+    stored: Stored, tmp_path: Path
+) -> None:
+    built, manifest, folder = build(stored, tmp_path, train__family="statistical")
+    assert built.evaluation["image_auroc"] > 0.7
+    assert len(manifest.models) == 4
+    check_golden(manifest, folder)
+
+
+def test_a_line_that_has_shown_no_defect_is_learnt_from_good_parts(
+    stored: Stored, tmp_path: Path
+) -> None:
+    _, manifest, folder = build(
+        only_good(stored), tmp_path, train__family="good_only", train__epochs=250
+    )
+    assert manifest.classes == ["anomaly"]
+    assert {s.verdict for s in manifest.golden} == {Verdict.ACCEPT, Verdict.REJECT}
+    check_golden(manifest, folder)
+
+
+def test_good_parts_alone_are_refused_where_defects_are_needed(
+    stored: Stored, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match="good_only"):
+        build(only_good(stored), tmp_path)
+
+
+def test_a_graph_from_outside_becomes_a_bundle_like_any_other(
+    stored: Stored, tmp_path: Path
+) -> None:
+    built, manifest, folder = build(
+        stored, tmp_path, train__family="plugin", train__plugin="tests.trainer.outside:mean_picture"
+    )
+    assert keys_of(manifest) == [(Runtime.ONNX, Precision.FP32), (Runtime.ONNX, Precision.INT8)]
+    assert manifest.decision.threshold == 0.5
+    assert set(built.evaluation["models"]) == {"onnx/fp32", "onnx/int8"}
+    check_golden(manifest, folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "told"),
+    [
+        ("tests.trainer.outside:missing", ConfigError, "cannot be imported"),
+        ("no.such.package:f", ConfigError, "cannot be imported"),
+        ("tests.trainer.outside:nothing", ModelError, "left no file"),
+    ],
+)
+def test_a_plugin_that_fails_is_named(
+    stored: Stored, tmp_path: Path, name: str, error: type[Exception], told: str
+) -> None:
+    with pytest.raises(error, match=told):
+        build(stored, tmp_path, train__family="plugin", train__plugin=name)
+
+
+def test_limits_of_the_line_accept_what_the_score_alone_rejects(
+    stored: Stored, tmp_path: Path
+) -> None:
+    _, manifest, folder = build(
+        stored, tmp_path, train__epochs=20,
+        more="[acceptance]\nmm_per_pixel = 0.1\nlimits = [{ max_count = 99 }]\n",
+    )  # fmt: skip
+    strict = manifest.model_copy(
+        update={"decision": manifest.decision.model_copy(update={"acceptance": None})}
+    )
+    store, version = stored
+    bad = [item for item in version.side("holdout") if item.label != "good"]
+    frames = [load_frame(store, item, 3) for item in bad]
+    lenient, alone = (
+        [BundleModel(folder, m, Runtime.ONNX, Precision.INT8).judge(frame) for frame in frames]
+        for m in (manifest, strict)
+    )
+    rejected = [one for one in alone if one.verdict is Verdict.REJECT]
+    kept = [one for one in lenient if one.verdict is Verdict.REJECT]
+    assert len(rejected) > len(kept)
+    assert all(not one.defects for one in kept)
+    assert any(defect.kind in manifest.classes for one in lenient for defect in one.defects)
+
+
+def test_layers_that_int8_hurts_stay_float_and_are_named(stored: Stored, tmp_path: Path) -> None:
+    built, _, _ = build(stored, tmp_path, quantize__max_change=1e-6)
+    quantization = built.evaluation["quantization"]["member 0"]
+    assert 3 <= len(quantization["onnx"]["float_layers"]) <= 12
+    assert quantization["litert"]["float_layers"]
+    assert quantization["onnx"]["mean_score_change"] >= 0
+
+
+def test_a_baseline_stands_beside_a_pretrained_network(stored: Stored, tmp_path: Path) -> None:
+    built, _, _ = build(
+        stored, tmp_path, train__network="pretrained", train__learning_rate=0.001, train__epochs=3
+    )
+    assert built.evaluation["baseline"]["image_auroc"] > 0.6
+    assert built.evaluation["geometry"] == "as the configuration says"
+
+
+def test_a_killed_build_goes_on_from_its_checkpoint(stored: Stored, tmp_path: Path) -> None:
+    store, version = stored
+    config = changed(parse_config(CONFIG, "x"), {"train.epochs": 6}, "test")
+    state = tmp_path / "state"
+
+    class HalfwayError(Exception):
+        """Stands for the end of the process."""
+
+    def dies(share: float, _message: str) -> bool:
+        if share > 0.5:
+            raise HalfwayError
+        return False
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("trainer.checkpoint.EVERY_S", 0.0)
+        with pytest.raises(HalfwayError):
+            Builder(config, store, version, SystemClock(), dies, checkpoint=state).build()
+    assert state.is_file()
+    said: list[str] = []
+
+    def told(_share: float, message: str) -> bool:
+        said.append(message)
+        return False
+
+    Builder(config, store, version, SystemClock(), told, checkpoint=state).build()
+    steps = [int(m.split("step ")[1].split(",")[0]) for m in said if m.startswith("training")]
+    assert steps[0] > 5
+    assert np.all(np.diff(steps) == 1)
