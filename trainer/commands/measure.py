@@ -43,11 +43,15 @@ def evaluate(
     good: GoodOption = "good",
     runtime: RuntimeOption = None,
     precision: PrecisionOption = None,
+    html: Annotated[Path | None, typer.Option(help="Also write the report, one HTML page.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure a bundle on the holdout of a data set, or on images of a CSV file."""
     source = Source(store, dataset, csv, root, good)
-    report = measured(bundle, source.samples(), runtime, precision)
+    samples = source.samples()
+    report = measured(bundle, samples, runtime, precision)
+    if html is not None:
+        write_page(html, bundle, samples, report, source.name)
     if as_json:
         typer.echo(json.dumps(report))
         return
@@ -134,6 +138,22 @@ def measured(
     if limits is not None and runtime is None and precision is None:
         report["gates"] = gates.check(report, limits)
     return report
+
+
+def write_page(
+    path: Path, bundle: Path, samples: "Samples", report: dict[str, Any], name: str
+) -> None:
+    """The report of an evaluation as an HTML page. Raises DataError where it cannot be written."""
+    from trainer.report import ReportData, gallery, html_report
+
+    with unpacked(bundle) as (folder, manifest):
+        pictures = gallery(folder, manifest, samples, report)
+    page = html_report(ReportData(manifest, report, pictures=pictures, measured_on=name))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def read_evaluation(path: Path) -> dict[str, Any]:
