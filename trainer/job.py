@@ -18,6 +18,8 @@ class Job:
     incident: str
     checkpoint: str | None
     """Digest of what an earlier worker left of it."""
+    checkpoint_limit: int
+    """Bytes of the largest one that the server takes."""
     config: TrainerConfig
     lease_s: float
 
@@ -36,6 +38,7 @@ def parse_job(lease: dict[str, Any]) -> Job:
             champion=lease.get("champion"),
             incident="" if lease.get("incident") is None else str(lease["incident"]),
             checkpoint=lease.get("checkpoint"),
+            checkpoint_limit=int(lease["checkpoint_limit"]),
             config=config.model_copy(update={"bundle": bundle}),
             lease_s=float(lease["lease_s"]),
         )

@@ -4,8 +4,10 @@ import logging
 import threading
 from pathlib import Path
 
-from fleet_contract.errors import LoupeError
+from fleet_contract.errors import LoupeError, TransferError
+from trainer import parcel
 from trainer.api import Api, AwayError, LeaseLostError
+from trainer.job import Job
 
 log = logging.getLogger(__name__)
 
@@ -79,16 +81,17 @@ class Pulse:
 
 
 class Courier:
-    """Sends a run's checkpoint file to the server, from a thread of its own, where it has changed."""
+    """Sends a run's checkpoint to the server, from a thread of its own, where it has changed."""
 
     def __init__(
-        self, api: Api, run: str, worker: str, file: Path, pulse: Pulse, every_s: float
+        self, api: Api, job: Job, worker: str, folder: Path, pulse: Pulse, every_s: float
     ) -> None:
-        self._api, self._run, self._worker, self._file = api, run, worker, file
+        self._api, self._run, self._worker, self._folder = api, job.id, worker, folder
+        self._limit = job.checkpoint_limit
         self._pulse, self._every_s = pulse, every_s
         self._ended, self._refused = threading.Event(), False
-        self._sent = self._stamp()
-        self._thread = threading.Thread(target=self._go, name=f"courier-{run}", daemon=True)
+        self._sent = parcel.stamp(folder)
+        self._thread = threading.Thread(target=self._go, name=f"courier-{job.id}", daemon=True)
 
     def __enter__(self) -> "Courier":
         self._thread.start()
@@ -99,28 +102,26 @@ class Courier:
         self._thread.join()
 
     def send(self) -> None:
-        """Sends the file where it is another one than the server has; what fails is said, not raised."""
-        stamp = self._stamp()
-        if stamp is None or stamp == self._sent or self._refused:
+        """Sends it where it is another one than the server has; what fails is said, not raised."""
+        stamp = parcel.stamp(self._folder)
+        if not stamp or stamp == self._sent or self._refused:
             return
         try:
-            # The file is replaced as a whole: what is read is one state or the next.
-            self._api.put_checkpoint(self._run, self._worker, self._file.read_bytes())
+            data = parcel.pack(self._folder)
+            # Known before it is sent: a refusal amid so many bytes may not be heard.
+            if len(data) > self._limit:
+                raise TransferError("the checkpoint is too large",
+                                    expected=f"at most {self._limit} bytes", found=str(len(data)))  # fmt: skip
+            self._api.put_checkpoint(self._run, self._worker, data)
             self._sent = stamp
         except (AwayError, LeaseLostError) as error:
             log.warning("run %s: the checkpoint was not sent: %s", self._run, error)
         except LoupeError as error:
             self._refused = True
-            self._pulse.say(f"the server takes no checkpoint, a lost worker costs all: {error}")
+            self._pulse.say(
+                f"no checkpoint is left with the server, a lost worker costs all: {error}"
+            )
 
     def _go(self) -> None:
         while not self._ended.wait(self._every_s):
             self.send()
-
-    def _stamp(self) -> tuple[int, int] | None:
-        """When the file was last replaced, and its length; None before there is one."""
-        try:
-            found = self._file.stat()
-        except FileNotFoundError:
-            return None
-        return found.st_mtime_ns, found.st_size

@@ -12,9 +12,10 @@ from typing import Any, TypeVar
 from fleet_contract import archive
 from fleet_contract.clock import Clock
 from fleet_contract.dataset import DatasetVersion
-from fleet_contract.errors import LoupeError, TransferError
+from fleet_contract.errors import DataError, LoupeError, TransferError
 from fleet_contract.trust.approve import sign_release
 from fleet_contract.trust.custom import target_name
+from trainer import gates, parcel
 from trainer.api import Api, AwayError, LeaseLostError, patiently
 from trainer.build import Builder, Built, Watch
 from trainer.bundle import Origin
@@ -42,7 +43,8 @@ class Work:
     version: DatasetVersion
     champion: bytes | None
     checkpoint: Path
-    """Read where it is there, and replaced as a whole while the training goes on."""
+    """Read where it is there, and replaced as a whole while the training goes on; further members
+    of an ensemble have theirs beside it (`trainer.parcel`)."""
     clock: Clock
     watch: Watch
 
@@ -52,7 +54,7 @@ def build(work: Work) -> Built:
     job = work.job
     origin = Origin(run=job.id, incident=job.incident, champion=job.champion)
     return Builder(job.config, work.store, work.version, work.clock, work.watch, origin=origin,
-                   champion=work.champion).build()  # fmt: skip
+                   champion=work.champion, checkpoint=work.checkpoint).build()  # fmt: skip
 
 
 class Worker:
@@ -114,14 +116,14 @@ class Worker:
 
     def _do(self, job: Job) -> None:
         with (
-            tempfile.TemporaryDirectory(prefix="loupe-run-") as folder,
+            tempfile.TemporaryDirectory(prefix="loupe-run-") as name,
             Pulse(self._api, job.id, self._name, job.lease_s) as pulse,
         ):
-            file = Path(folder) / "checkpoint"
-            self._go_on(job, file, pulse)
-            with Courier(self._api, job.id, self._name, file, pulse, self._checkpoint_s) as courier:
+            folder = Path(name)
+            self._go_on(job, folder, pulse)
+            with Courier(self._api, job, self._name, folder, pulse, self._checkpoint_s) as courier:
                 try:
-                    built = self._build(job, file, pulse)
+                    built = self._build(job, folder / parcel.NAME, pulse)
                 except StoppedError:
                     if pulse.lost:
                         raise LeaseLostError(f"the lease of run {job.id} was lost") from None
@@ -133,7 +135,7 @@ class Worker:
                 raise LeaseLostError(f"the lease of run {job.id} was lost")
             self._end(job, built)
 
-    def _go_on(self, job: Job, file: Path, pulse: Pulse) -> None:
+    def _go_on(self, job: Job, folder: Path, pulse: Pulse) -> None:
         """Gets what an earlier worker left; without it the training begins at its start."""
         wanted = job.checkpoint
         if wanted is None:
@@ -143,10 +145,9 @@ class Worker:
             if archive.digest(data) != wanted:
                 raise TransferError("the server sent another checkpoint than it named",
                                     expected=wanted[:12], found=archive.digest(data)[:12])  # fmt: skip
-        except TransferError as error:
+            parcel.unpack(data, folder)
+        except (TransferError, DataError) as error:
             pulse.say(f"begins at the start: {error}")
-        else:
-            file.write_bytes(data)
 
     def _build(self, job: Job, checkpoint: Path, pulse: Pulse) -> Built:
         def watch(share: float, message: str) -> bool:
@@ -171,18 +172,26 @@ class Worker:
         log.info("run %s is given back", job.id)
 
     def _end(self, job: Job, built: Built) -> None:
-        outcome = built.comparison.get("outcome", "")
+        outcome, missed = built.comparison.get("outcome", ""), gates.failed(built.evaluation)
         if outcome and outcome not in MAY_SHIP:
             # The figures go to the server, the bundle stays here: a loser is never released.
-            self.failed += 1
-            error = f"the challenger is {outcome}: {built.comparison['why']}"
-            log.warning("run %s: %s", job.id, error)
-            self._finish(job.id, _ended(built, "failed", error=error))
-            return
-        self._release(job, built)
-        log.info("run %s made bundle %s", job.id, built.digest[:12])
-        self._finish(job.id, _ended(built, "succeeded", bundle=built.digest))
-        self.done += 1
+            why = f"the challenger is {outcome}: {built.comparison['why']}"
+            self._failed(job, built, why)
+        elif missed:
+            # The server takes it in, to be looked at, and offers it to nobody to sign.
+            self._patiently(lambda: self._api.submit(built.archive, job.id), self.stop)
+            why = f"the bundle misses the gates of its line: {'; '.join(missed)}"
+            self._failed(job, built, why, bundle=built.digest)
+        else:
+            self._release(job, built)
+            log.info("run %s made bundle %s", job.id, built.digest[:12])
+            self._finish(job.id, _ended(built, "succeeded", bundle=built.digest))
+            self.done += 1
+
+    def _failed(self, job: Job, built: Built, why: str, *, bundle: str | None = None) -> None:
+        self.failed += 1
+        log.warning("run %s: %s", job.id, why)
+        self._finish(job.id, _ended(built, "failed", bundle=bundle, error=why))
 
     def _champion(self, job: Job, pulse: Pulse) -> bytes | None:
         digest = job.champion

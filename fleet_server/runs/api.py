@@ -79,6 +79,8 @@ class Lease(BaseModel):
     epoch: int
     checkpoint: str | None
     """Digest of what an earlier worker left of this run; to be gone on from."""
+    checkpoint_limit: int
+    """Bytes of the largest one that is taken."""
     lease_s: float
 
 
@@ -161,7 +163,11 @@ def lease(services: ServicesDep, body: Worker) -> Lease | Response:
     if run is None:
         return Response(status_code=204)
     _told(services, run)
-    return Lease(**run.model_dump(include=set(Lease.model_fields)), lease_s=config.lease)
+    return Lease(
+        **run.model_dump(include=set(Lease.model_fields)),
+        checkpoint_limit=services.config.limits.checkpoint,
+        lease_s=config.lease,
+    )
 
 
 @router.get("/{run_id}")

@@ -158,7 +158,7 @@ def test_a_run_goes_from_queue_to_end(api: httpx.Client) -> None:
     lease = api.post("runs/lease", json={"worker": "w"}).json()
     assert lease.keys() == {
         "id", "line", "dataset", "champion", "incident", "config", "epoch", "checkpoint",
-        "lease_s",
+        "checkpoint_limit", "lease_s",
     }  # fmt: skip
     beat = {"worker": "w", "progress": 0.5, "message": "half", "log": ["a line"]}
     assert api.post(f"runs/{run}/heartbeat", json=beat).json() == {"cancelled": False}

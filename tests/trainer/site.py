@@ -31,7 +31,7 @@ from trainer.build import Built
 from trainer.data.store import Store, objects_of
 from trainer.worker import Work, Worker, build
 
-PATIENCE_S = 60.0
+PATIENCE_S = 150.0
 
 
 @dataclass
@@ -48,7 +48,7 @@ class Site:
 
     def fill(self, store: Store, version: DatasetVersion) -> None:
         """The version becomes its line's dataset, with all of its files."""
-        with httpx.Client(base_url=f"{self.address}/api/v1") as http:
+        with httpx.Client(base_url=f"{self.address}/api/v1", timeout=PATIENCE_S) as http:
             for name in {name for item in version.items for name in objects_of(item)}:
                 http.put(f"/blobs/{name}", content=store.get(name)).raise_for_status()
         with self.services.database.write() as session:
@@ -101,13 +101,15 @@ def serve_site(folder: Path, clock: Clock, lease: str) -> Iterator[Site]:
     )
     thread = threading.Thread(target=server.run)
     thread.start()
-    eventually(lambda: server.started, 10, "the server listens")
-    port = server.servers[0].sockets[0].getsockname()[1]
-    yield Site(services, f"http://127.0.0.1:{port}")
-    services.bus.close()
-    server.should_exit = True
-    thread.join(10)
-    database.close()
+    try:
+        eventually(lambda: server.started, PATIENCE_S, "the server listens")
+        port = server.servers[0].sockets[0].getsockname()[1]
+        yield Site(services, f"http://127.0.0.1:{port}")
+    finally:
+        services.bus.close()
+        server.should_exit = True
+        thread.join(10)
+        database.close()
 
 
 @dataclass

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,29 @@ def test_a_worker_that_ends_leaves_its_last_state(site: Site, hands: Hands, tmp_
     assert site.run(run_id).attempts == 1
 
 
+def test_every_member_of_an_ensemble_is_gone_on_with(
+    site: Site, hands: Hands, tmp_path: Path
+) -> None:
+    run_id, found = site.queue(LINE, CONFIG), dict[str, bytes]()
+
+    def train(work: Work) -> Built:
+        for name in ("checkpoint.partial", "checkpoint", "checkpoint.1"):
+            work.checkpoint.with_name(name).write_bytes(name.encode())
+        while not work.watch(0.2, "training member 2 of 2"):
+            threading.Event().wait(0.01)
+        raise StoppedError("told to stop")
+
+    def go_on(work: Work) -> Built:
+        found.update({path.name: path.read_bytes() for path in work.checkpoint.parent.iterdir()})
+        return built("members")
+
+    hand = hands.start(site, tmp_path, once=False, make=train)
+    eventually(lambda: site.run(run_id).checkpoint, PATIENCE_S, "a checkpoint is with the server")
+    hand.end()
+    hands.start(site, tmp_path, name="next", make=go_on).join()
+    assert found == {"checkpoint": b"checkpoint", "checkpoint.1": b"checkpoint.1"}
+
+
 def test_a_checkpoint_that_is_gone_means_the_start(
     site: Site, hands: Hands, tmp_path: Path
 ) -> None:
@@ -141,7 +165,7 @@ def test_a_checkpoint_that_is_gone_means_the_start(
     assert (maker.found, site.run(run_id).state) == ([None], "succeeded")
 
 
-def test_a_checkpoint_that_the_server_refuses_is_said_and_the_run_goes_on(
+def test_a_checkpoint_above_the_servers_limit_is_said_and_the_run_goes_on(
     site: Site, hands: Hands, tmp_path: Path
 ) -> None:
     limit = site.services.config.limits.checkpoint
@@ -161,7 +185,21 @@ def test_a_checkpoint_that_the_server_refuses_is_said_and_the_run_goes_on(
 
 
 def _refused(log: list[str]) -> bool:
-    return any("the server takes no checkpoint" in text for text in log)
+    return any("no checkpoint is left with the server" in text for text in log)
+
+
+def test_a_bundle_that_misses_its_gates_is_there_to_look_at_and_not_signed(
+    site: Site, hands: Hands, tmp_path: Path
+) -> None:
+    run_id = site.queue(LINE, CONFIG)
+    check = {"name": "min_auroc", "limit": 0.95, "value": 0.9, "passed": False, "why": "0.900"}
+    report = {"image_auroc": 0.9, "gates": {"passed": False, "checks": [check]}}
+    made = replace(built("below"), evaluation=report)
+    hands.start(site, tmp_path, make=Maker(made)).join()
+    run, release = site.run(run_id), site.release(made.digest)
+    assert (run.state, run.bundle, run.metrics) == ("failed", made.digest, report)
+    assert run.error == "the bundle misses the gates of its line: min_auroc: 0.900"
+    assert (release.run, release.signed_by) == (run_id, [])
 
 
 def test_a_worse_challenger_is_no_release_and_its_figures_are_kept(
