@@ -5,6 +5,7 @@ replayed tiles were never trained on.
 """
 
 import csv
+import json
 import random
 import shutil
 from collections.abc import Iterator
@@ -106,6 +107,9 @@ rate = "{RATE_HZ}Hz"
 pattern = "*.jpg"
 channels = 1
 repeat = true
+[output]
+kind = "jsonl"
+file = "verdicts.jsonl"
 [windows]
 length = "1s"
 sample_rate = "{RATE_HZ}Hz"
@@ -135,6 +139,7 @@ def test_dark_exposures_raise_a_light_alarm_and_bright_ones_do_not(
     _accept_baseline(world)
     _quiet_windows(world, 2 * WINDOWS)
     assert world.api.get("/incidents") == []
+    _same_verdicts(folder, trained, bright)
 
     world.supervisor.stop(agent)
     _station(world, folder, world.folder / "dark")
@@ -151,6 +156,19 @@ def _push(world: World, digest: str) -> None:
     approve(world, digest)
     plan = {"stages": [{"name": "all", "devices": "all", "min_parts": 12, "horizon_s": 60}]}
     wait_rollout(world, start_rollout(world, digest, plan), "completed")
+
+
+def _same_verdicts(folder: Path, trained: dict[str, Any], bright: list[dict[str, str]]) -> None:
+    """What the agent said of every held-out part is what the bundle's evaluation says of it."""
+    reported = {one["source"]: one["verdict"] for one in trained["evaluation"]["decisions"]}
+    told = [json.loads(line) for line in (folder / "verdicts.jsonl").read_text().splitlines()]
+    seen = {
+        bright[(verdict["number"] - 1) % len(bright)]["image"]: verdict["verdict"]
+        for verdict in told
+        if verdict["digest"] == trained["digest"] and verdict["verdict"] != "no_decision"
+    }
+    assert len(seen) > len(bright) // 2
+    assert seen == {image: reported[image] for image in seen}
 
 
 def _accept_baseline(world: World) -> None:
