@@ -11,6 +11,7 @@ from trainer.commands.measure import compare, evaluate
 from trainer.commands.model import predict, train
 from trainer.commands.reproduce import reproduce
 from trainer.commands.runs import app as runs
+from trainer.commands.search import search
 from trainer.commands.work import worker
 
 app = typer.Typer(
@@ -32,6 +33,7 @@ app.command("compare")(compare)
 app.command("predict")(predict)
 app.command("reproduce")(reproduce)
 app.add_typer(runs, name="runs")
+app.command("search")(search)
 app.command("worker")(worker)
 
 

@@ -150,7 +150,9 @@ class OpenRun:
         self.record = self.record.model_copy(update=update)
         self._write()
         if outcome is Outcome.SUCCEEDED:
-            self.checkpoint.unlink(missing_ok=True)
+            # Those of other members of an ensemble lie beside the first one's.
+            for path in self._folder.glob(f"{CHECKPOINT}*"):
+                path.unlink()
 
     def _write(self) -> None:
         data = self.record.model_dump_json(indent=1).encode()
