@@ -24,7 +24,7 @@ from trainer.samples import csv_samples
 
 CHROMIUM = Path("/usr/bin/chromium")
 SHOTS = Path(__file__).parents[2] / "build" / "screenshots"
-PROMISE = {"overkill_at_most": 0.1, "good_parts": 30, "method": "conformal quantile"}
+PROMISE = {"overkill_at_most": 0.1, "good_parts": 30.0, "method": "conformal quantile"}
 
 
 @pytest.fixture(scope="module")
