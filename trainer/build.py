@@ -26,11 +26,13 @@ from trainer.data.images import FIRST_KIND, Images, load_frame, load_images
 from trainer.data.split import choose_groups, group_labels
 from trainer.data.statistics import describe
 from trainer.data.store import Store
+from trainer.data.validate import validate
 from trainer.family import Task, fit
 from trainer.geometry import Geometry, choose, classes
 from trainer.judge import PRIMARY, Judged, judge, judge_all
 from trainer.measures import auroc, average_precision
 from trainer.member import Ensemble, TorchMember
+from trainer.report import ReportData, dataset_counts, gallery, html_report, model_card
 from trainer.runs.facts import ShareLog, Shares, training_files
 from trainer.runs.inputs import not_releasable
 from trainer.runs.record import Recorder
@@ -40,7 +42,7 @@ from trainer.synthetic import add_anomaly
 from trainer.training import Progress, StoppedError
 from trainer.weights import weights_name
 
-_LOADED, _TRAINED, _EXPORTED, _MEASURED = 0.03, 0.8, 0.9, 0.97
+_LOOKED, _LOADED, _TRAINED, _EXPORTED, _MEASURED = 0.01, 0.03, 0.8, 0.9, 0.97
 """Share of the whole that is done after each step."""
 _REFERENCE_FRAMES = 200
 ANOMALY = "anomaly"
@@ -129,7 +131,9 @@ class Builder:
         self._tell(0, "looking at the data set")
         facts = describe(self._store, self._version)
         geometry = choose(self._config.input, self._version, facts)
-        self._tell(0.01, f"reading images: {geometry.why}")
+        findings = validate(self._store, self._version, geometry.schema)
+        findings.refuse_errors()
+        self._tell(_LOOKED, f"reading images: {geometry.why}")
         threshold = self._config.threshold
         sides = divide(self._version, threshold.calibration_share, self._config.train.seed,
                        defective=threshold.promise == "escape")  # fmt: skip
@@ -142,6 +146,7 @@ class Builder:
             promise = calibrate(ensemble, kept, threshold)
             made, quantization = self._draft(Path(folder), geometry, ensemble, images, promise)
             measured = {"geometry": geometry.why, "quantization": quantization,
+                        "findings": [one.model_dump() for one in findings.findings],
                         "baseline": self._baseline(geometry, sides, images)}  # fmt: skip
             return self._finish(made, sides, measured)
 
@@ -254,8 +259,14 @@ class Builder:
         schema = made.manifest.input
         frames = [load_frame(self._store, item, schema.channels, schema.depth)
                   for item in sides.fit[:_REFERENCE_FRAMES]]  # fmt: skip
+        shown = ReportData(
+            made.manifest, report, comparison, dataset_counts(self._version.items),
+            gallery(made.folder, made.manifest, samples, report),
+        )  # fmt: skip
         made.update({
             **self._facts(made),
+            bundle.REPORT: html_report(shown).encode(),
+            bundle.MODEL_CARD: model_card(shown).encode(),
             bundle.EVALUATION: bundle.evaluation_json(report),
             bundle.REFERENCE: bundle.reference(
                 self._config.line.name, frames, first.scores.tolist(), made.manifest.created_s

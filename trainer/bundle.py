@@ -36,6 +36,8 @@ from trainer.judge import keys_of
 from trainer.weights import weights_name
 
 REFERENCE, EVALUATION = "reference.json", "evaluation.json"
+REPORT, MODEL_CARD = "report.html", "model_card.md"
+"""For people: the page of the evaluation, and the same in short."""
 _CAMERA = "training"
 _LEAST_TOLERANCE, _MOST_TOLERANCE = 0.05, 0.2
 _TOOLS = ("torch", "onnx", "onnxruntime", "litert-torch", "ai-edge-quantizer", "ai-edge-litert",

@@ -120,7 +120,7 @@ def carry_out(
     """
     with run:
         try:
-            built = _build(made, store, run.record.id, recorder, watch, clock)
+            built = _build(made, store, run.record.id, recorder, run.checkpoint, watch, clock)
         except StoppedError as error:
             run.finish(Outcome.STOPPED, str(error))
             raise
@@ -131,7 +131,13 @@ def carry_out(
 
 
 def _build(
-    made: Plan, store: Store, run: str, recorder: Recorder, watch: Watch, clock: Clock
+    made: Plan,
+    store: Store,
+    run: str,
+    recorder: Recorder,
+    checkpoint: Path,
+    watch: Watch,
+    clock: Clock,
 ) -> Built:
     version, folds = made.trained_on, made.order.folds
     origin = Origin(
@@ -145,7 +151,7 @@ def _build(
         beside["cross_validation"] = summary(found)
     builder = Builder(
         made.config, store, version, clock, _part(watch, folds / (folds + 1), 1), origin=origin,
-        champion=made.champion, recorder=recorder, beside=beside,
+        champion=made.champion, recorder=recorder, checkpoint=checkpoint, beside=beside,
     )  # fmt: skip
     return builder.build()
 
