@@ -119,7 +119,7 @@ def test_a_bundle_that_fails_a_gate_says_so_first(data: ReportData) -> None:
     failed = gates.check(data.evaluation, GatesTable(max_size_mb=0.00001))
     text = Elements(html_report(changed(data, gates=failed))).text
     assert "It fails gates of its line and cannot be released" in text
-    assert "That is not enough." in text
+    assert "That is not enough: it fails gates of its line." in text
     assert "max_size_mb: the size of onnx/fp32" in text
 
 

@@ -120,12 +120,17 @@ def findings(promise: Mapping[str, Any], evaluation: Mapping[str, Any]) -> list[
 
 def headline(promise: Mapping[str, Any], evaluation: Mapping[str, Any]) -> Finding:
     """The whole in one sentence: what was promised, what was measured, whether it is enough."""
-    kept = promises(promise, evaluation)
-    tones = [one.tone for one in (release(evaluation), *kept)]
+    kept, gates = promises(promise, evaluation), release(evaluation)
+    tones = [one.tone for one in (gates, *kept)]
     tone: Tone = "bad" if "bad" in tones else "warn" if "warn" in tones else "good"
-    enough = {"good": "That is enough for what this line asks.",
-              "warn": "That is not settled: see below.",
-              "bad": "That is not enough."}[tone]  # fmt: skip
+    if tone == "good":
+        enough = "That is enough for what this line asks."
+    elif tone == "warn":
+        enough = "Whether that is enough is not settled: see below."
+    elif gates.tone == "bad":
+        enough = "That is not enough: it fails gates of its line."
+    else:
+        enough = "That is not enough: the promise is not kept."
     promised = "; ".join(one.title[len("Promised: "):] for one in kept)  # fmt: skip
     measured = [
         f"{word} {counted(evaluation[name])} {what}"
