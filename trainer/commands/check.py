@@ -11,15 +11,15 @@ from rich.table import Table
 
 from fleet_contract.dataset import DatasetVersion
 from fleet_contract.errors import DataError
-from fleet_contract.manifest import InputSchema
 from trainer.commands.data import DEFAULT_STORE, JsonOption, StoreOption
 from trainer.commands.show import bar
-from trainer.config import TrainerConfig, load_config
+from trainer.config import load_config
 from trainer.data.checks.finding import Findings
 from trainer.data.diff import Difference, diff
 from trainer.data.lineage import split_again
 from trainer.data.statistics import describe
 from trainer.data.store import Store
+from trainer.geometry import choose
 
 _COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
 _SHOWN = 20
@@ -40,7 +40,9 @@ def validate(
 
     opened = Store(store)
     chosen = opened.version(version) if version else latest(opened)
-    schema = _schema(load_config(config), chosen) if config else checks.any_schema(chosen)
+    schema = checks.any_schema(chosen)
+    if config:
+        schema = choose(load_config(config).input, chosen, describe(opened, chosen)).schema
     with bar("reading") as tick:
         findings = checks.validate(opened, chosen, schema, classes=classes or (), tick=tick)
     if as_json:
@@ -140,12 +142,6 @@ def latest(store: Store) -> DatasetVersion:
         found=", ".join(f"{name[:12]} ({versions[name].line})" for name in last[:8]) or "none",
         remedy="`loupe-trainer datasets` lists them." if last else "Import one first.",
     )
-
-
-def _schema(config: TrainerConfig, version: DatasetVersion) -> InputSchema:
-    table = config.input
-    return InputSchema(channels=table.channels, depth=version.depth, min_side=table.min_side,
-                       max_side=table.max_side)  # fmt: skip
 
 
 def show_findings(findings: Findings, console: Console) -> None:
