@@ -143,8 +143,13 @@ class Builder:
         )
         with tempfile.TemporaryDirectory(prefix="loupe-build-") as folder:
             ensemble = fit(images, self._task(geometry.preprocess, Path(folder)))
+            pictures = self._pictures(images, geometry.preprocess)
+            for member in ensemble.members:
+                member.settle(pictures)
             promise = calibrate(ensemble, kept, threshold)
-            made, quantization = self._draft(Path(folder), geometry, ensemble, images, promise)
+            made, quantization = self._draft(
+                Path(folder), geometry, ensemble, images, promise, pictures
+            )
             measured = {"geometry": geometry.why, "quantization": quantization,
                         "findings": [one.model_dump() for one in findings.findings],
                         "baseline": self._baseline(geometry, sides, images)}  # fmt: skip
@@ -197,17 +202,16 @@ class Builder:
             raise StoppedError("the build was stopped")
 
     def _draft(
-        self, folder: Path, geometry: Geometry, ensemble: Ensemble, images: Images, promise: Promise
+        self,
+        folder: Path,
+        geometry: Geometry,
+        ensemble: Ensemble,
+        images: Images,
+        promise: Promise,
+        pictures: NDArray[np.uint8],
     ) -> tuple[bundle.Draft, dict[str, Any]]:
         self._tell(_TRAINED, "exporting and quantizing")
         config = self._config
-        rng = np.random.default_rng(config.train.seed)
-        shown = images.take(rng.permutation(len(images))[: config.quantize.calibration_images])
-        pictures = some_views(shown, geometry.preprocess, rng)
-        if config.train.anomalies:
-            # What was not seen while calibrating would lie outside of int8's range.
-            for picture in pictures[::2]:
-                picture[:], _ = add_anomaly(picture, picture, FIRST_KIND, rng)
         exported = [
             member.export(folder, index, pictures, config.quantize.max_change)
             for index, member in enumerate(ensemble.members)
@@ -223,6 +227,18 @@ class Builder:
         )  # fmt: skip
         quantization = {f"member {i}": one.quantization for i, one in enumerate(exported)}
         return bundle.draft(folder, config, content), quantization
+
+    def _pictures(self, images: Images, spec: Preprocess) -> NDArray[np.uint8]:
+        """Views by which int8 learns the range of every activation."""
+        config = self._config
+        rng = np.random.default_rng(config.train.seed)
+        shown = images.take(rng.permutation(len(images))[: config.quantize.calibration_images])
+        pictures = some_views(shown, spec, rng)
+        if config.train.anomalies:
+            # What was not seen while calibrating would lie outside of int8's range.
+            for picture in pictures[::2]:
+                picture[:], _ = add_anomaly(picture, picture, FIRST_KIND, rng)
+        return pictures
 
     def _golden(
         self, geometry: Geometry, ensemble: Ensemble, images: Images, threshold: float

@@ -18,7 +18,10 @@ from fleet_contract.manifest import ModelFile, Preprocess
 from fleet_contract.names import Precision
 from trainer.data.images import Images
 from trainer.export import litert, onnx
+from trainer.export.equalise import equalise
+from trainer.export.first import LIGHT_FIRST, NO_FIRST, PRETRAINED_FIRST, FirstLayers
 from trainer.export.shift import shift_score
+from trainer.network import InspectionNet, PretrainedTrunk
 from trainer.weights import pack_weights
 
 Views = NDArray[np.uint8]
@@ -33,6 +36,9 @@ class Member(Protocol):
 
     def logits(self, pictures: Views) -> Logits:
         """Of the score, before the logistic function."""
+
+    def settle(self, pictures: Views) -> None:
+        """Once, after training: brings the weights into a form that int8 can carry."""
 
     def calibrate(self, scale: float, shift: float) -> None:
         """From now on a logit `x` is `scale * x + shift`."""
@@ -76,6 +82,11 @@ class TorchMember:
             result.append(self.model(torch.from_numpy(chunk).float())[0].numpy().reshape(-1))
         return np.concatenate(result).astype(np.float64)
 
+    def settle(self, pictures: Views) -> None:
+        """See `Member`."""
+        if isinstance(self.model, InspectionNet):
+            equalise(self.model, pictures)
+
     @torch.no_grad()
     def calibrate(self, scale: float, shift: float) -> None:
         """See `Member`."""
@@ -89,10 +100,16 @@ class TorchMember:
             fp32, int8 = (room.model_file(precision, 1.0, index) for precision in Precision)
             (folder / fp32.file).parent.mkdir(parents=True, exist_ok=True)
             room.export_fp32(self.model, pictures[0], folder / fp32.file)
-            found = room.quantize(folder / fp32.file, pictures, folder / int8.file, max_change)
+            found = room.quantize(
+                folder / fp32.file, pictures, folder / int8.file, max_change, self._first()
+            )
             quantization[str(fp32.runtime)] = found
             files += [fp32, int8]
         return Exported(files, quantization)
+
+    def _first(self) -> FirstLayers:
+        trunk = getattr(self.model, "trunk", None)
+        return PRETRAINED_FIRST if isinstance(trunk, PretrainedTrunk) else LIGHT_FIRST
 
     def weights(self) -> bytes | None:
         """See `Member`."""
@@ -110,6 +127,9 @@ class OnnxMember:
         """See `Member`."""
         return onnx.raw_logits(self._path, pictures) * self._scale + self._shift
 
+    def settle(self, pictures: Views) -> None:
+        """Nothing: the graph is not ours."""
+
     def calibrate(self, scale: float, shift: float) -> None:
         """See `Member`."""
         self._scale, self._shift = self._scale * scale, self._shift * scale + shift
@@ -119,7 +139,9 @@ class OnnxMember:
         fp32, int8 = (onnx.model_file(precision, 1.0, index) for precision in Precision)
         (folder / fp32.file).parent.mkdir(parents=True, exist_ok=True)
         shift_score(self._path, folder / fp32.file, self._scale, self._shift)
-        found = onnx.quantize(folder / fp32.file, pictures, folder / int8.file, max_change)
+        found = onnx.quantize(
+            folder / fp32.file, pictures, folder / int8.file, max_change, NO_FIRST
+        )
         return Exported([fp32, int8], {str(fp32.runtime): found})
 
     def weights(self) -> bytes | None:

@@ -96,6 +96,8 @@ class PretrainedTrunk(nn.Module):
     """
 
     FROZEN_STAGES = 2
+    TAKEN = (1, 2, 4)
+    """Stages whose outputs are the features."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -123,7 +125,7 @@ class PretrainedTrunk(nn.Module):
         for stage in self.stages:
             maps = stage(maps)
             found.append(maps)
-        return [found[1], found[2], found[4]]
+        return [found[index] for index in self.TAKEN]
 
     def load_imagenet(self) -> None:
         """Takes over the published weights; for grey images the stem's colours are summed."""

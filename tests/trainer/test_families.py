@@ -152,8 +152,8 @@ def test_limits_of_the_line_accept_what_the_score_alone_rejects(
 def test_layers_that_int8_hurts_stay_float_and_are_named(stored: Stored, tmp_path: Path) -> None:
     built, _, _ = build(stored, tmp_path, quantize__max_change=1e-6)
     quantization = built.evaluation["quantization"]["member 0"]
-    assert 3 <= len(quantization["onnx"]["float_layers"]) <= 12
-    assert quantization["litert"]["float_layers"]
+    assert 4 <= len(quantization["onnx"]["float_layers"]) <= 13
+    assert len(quantization["litert"]["float_layers"]) > 1
     assert quantization["onnx"]["mean_score_change"] >= 0
 
 

@@ -14,6 +14,7 @@ from fleet_contract.inference.preprocess import to_tensor
 from fleet_contract.inference.runtime import load_model
 from fleet_contract.manifest import ModelFile
 from fleet_contract.names import Precision, Runtime
+from trainer.export.first import FirstLayers
 from trainer.export.quiet import quiet
 
 _FLOAT_OPS = ("INPUT", "OUTPUT", "FULLY_CONNECTED")
@@ -27,6 +28,7 @@ def model_file(precision: Precision, tolerance: float, member: int = 0) -> Model
                      dtype="float32", layout="nhwc", score_tolerance=tolerance)  # fmt: skip
 
 
+_FIRST_OPS = ("CONV_2D", "DEPTHWISE_CONV_2D")
 _HEAD_OPS = ["RESIZE_NEAREST_NEIGHBOR", "ADD", "CONCATENATION", "REDUCE_MAX", "MEAN"]
 """What joins maps of different ranges, where one scale fits them all badly."""
 
@@ -56,23 +58,25 @@ def export_fp32(model: nn.Module, example: NDArray[np.uint8], out: Path) -> None
 
 
 def quantize(
-    fp32: Path, images: NDArray[np.uint8], out: Path, max_change: float
+    fp32: Path, images: NDArray[np.uint8], out: Path, max_change: float, first: FirstLayers
 ) -> dict[str, object]:
     """Writes the int8 graph; `images` [n, h, w, c] uint8 show the range of every activation.
 
-    Where the mean score changes by more than `max_change`, the layers by which the defect map is
+    The `first` layers stay in float. Where the mean score changes by more than `max_change`, the layers by which the defect map is
     made stay in float too.
     """
     change = math.inf
     for kept in ([], _HEAD_OPS):
-        _quantize_but(fp32, images, out, kept)
+        _quantize_but(fp32, images, out, kept, first)
         change = _change(fp32, out, images)
         if change <= max_change:
             break
-    return {"mean_score_change": round(change, 5), "float_layers": kept}
+    return {"mean_score_change": round(change, 5), "float_layers": [first.scope, *kept]}
 
 
-def _quantize_but(fp32: Path, images: NDArray[np.uint8], out: Path, kept: list[str]) -> None:
+def _quantize_but(
+    fp32: Path, images: NDArray[np.uint8], out: Path, kept: list[str], first: FirstLayers
+) -> None:
     file = model_file(Precision.FP32, 1.0)
     with quiet():
         from ai_edge_litert.interpreter import Interpreter
@@ -85,6 +89,10 @@ def _quantize_but(fp32: Path, images: NDArray[np.uint8], out: Path, kept: list[s
         for operation in (*_FLOAT_OPS, *kept):
             worker.update_quantization_recipe(
                 regex=".*", operation_name=operation, algorithm_key="no_quantize"
+            )
+        for operation in _FIRST_OPS:
+            worker.update_quantization_recipe(
+                regex=first.scope, operation_name=operation, algorithm_key="no_quantize"
             )
         ranges: Ranges = {}
         for image in images:

@@ -14,6 +14,7 @@ from fleet_contract.inference.preprocess import to_tensor
 from fleet_contract.inference.runtime import load_model
 from fleet_contract.manifest import ModelFile
 from fleet_contract.names import Precision, Runtime
+from trainer.export.first import FirstLayers
 from trainer.export.plain import forget_sources
 from trainer.export.quiet import quiet
 
@@ -62,11 +63,12 @@ def export_fp32(model: nn.Module, example: NDArray[np.uint8], out: Path) -> None
 
 
 def quantize(
-    fp32: Path, images: NDArray[np.uint8], out: Path, max_change: float
+    fp32: Path, images: NDArray[np.uint8], out: Path, max_change: float, first: FirstLayers
 ) -> dict[str, object]:
     """Writes the int8 graph; `images` [n, h, w, c] uint8 show the range of every activation.
 
-    The last layer stays in float: its one number is the score, and it costs nothing. Where the mean
+    The last layer stays in float: its one number is the score, and it costs nothing; so do the
+    `first`. Where the mean
     score changes by more than `max_change`, the layers whose activations change most stay in float
     as well, three at a time, until it does not or there are twelve of them.
     """
@@ -76,12 +78,15 @@ def quantize(
     with quiet():
         # The symbolic pass fails on torch's exported shapes, and shapes are fixed anyway.
         quant_pre_process(str(fp32), str(prepared), skip_symbolic_shape=True)
-        kept: list[str] = []
+        always = _convolutions(prepared)[: first.convolutions]
+        kept = always
         _quantize_but(prepared, out, images, kept)
         change = _change(fp32, out, images)
         ranked = [] if change <= max_change else _by_loss(prepared, out, images)
-        while change > max_change and len(kept) < _MOST_FLOAT and len(kept) < len(ranked):
-            kept = ranked[: len(kept) + _AT_ONCE]
+        more = 0
+        while change > max_change and more < min(_MOST_FLOAT, len(ranked)):
+            more += _AT_ONCE
+            kept = [*always, *(name for name in ranked[:more] if name not in always)]
             _quantize_but(prepared, out, images, kept)
             change = _change(fp32, out, images)
     prepared.unlink()
@@ -104,6 +109,13 @@ def _final_layers(path: Path) -> list[str]:
 
     nodes = onnx.load(str(path)).graph.node
     return [n.name for n in nodes if n.op_type == "Gemm" or n.name.startswith("calibration_")]
+
+
+def _convolutions(path: Path) -> list[str]:
+    """From the input on."""
+    import onnx
+
+    return [node.name for node in onnx.load(str(path)).graph.node if node.op_type == "Conv"]
 
 
 def _change(fp32: Path, int8: Path, images: NDArray[np.uint8]) -> float:

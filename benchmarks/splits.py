@@ -1,6 +1,6 @@
 """What the trainer reaches on parts that it has not seen, over repeated splits by part.
 
-    python benchmarks/trainer.py [MANIFEST.csv --group tile --seen exposure=4,5,6 --unseen exposure=1]
+    python benchmarks/splits.py [MANIFEST.csv --group tile --seen exposure=4,5,6 --unseen exposure=1]
         [--splits N] [--time-budget 6min] [--json]
 
 Every split is a data set of its own: the images that `--seen` names, three tenths of the parts kept
