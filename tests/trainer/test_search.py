@@ -72,7 +72,12 @@ def test_cross_validation_sees_every_training_part_once_and_no_other(
     read: list[str] = []
     get = Store.get
     held = {i.sha256 for i in version.side("holdout")}
-    monkeypatch.setattr(Store, "get", lambda self, name: (read.append(name), get(self, name))[1])
+
+    def noted(self: Store, name: str) -> bytes:
+        read.append(name)
+        return get(self, name)
+
+    monkeypatch.setattr(Store, "get", noted)
     folds = cross_validate(config(), store, version, 2, quiet, SystemClock())
     assert sum(fold.parts for fold in folds) == len({i.group for i in version.side("train")})
     assert not held & set(read)
