@@ -29,10 +29,10 @@ def reproduce(
     ] = None,
     score_tolerance: Annotated[
         float, typer.Option(min=0, max=1, help="Largest difference of a part's score.")
-    ] = 0.2,
+    ] = 0.5,
     auroc_tolerance: Annotated[
         float, typer.Option(min=0, max=1, help="Largest difference of the AUROC.")
-    ] = 0.01,
+    ] = 0.03,
     as_json: JsonOption = False,
 ) -> None:
     """Train a bundle again, and say whether the same comes out.
