@@ -168,7 +168,9 @@ def push(
 
 
 def _find_version(store: Path, digest: str) -> DatasetVersion:
-    found = sorted((store / "versions").glob(f"{digest}*.json")) if digest.isalnum() else []
+    known = (store / "versions").glob(f"{digest}*.json") if digest.isalnum() else ()
+    # Beside a version lie its statistics, `<digest>.stats.json`.
+    found = sorted(path for path in known if path.stem.isalnum())
     if len(found) != 1:
         raise DataError(
             f"{len(found)} dataset versions in {store} begin with {digest!r}",

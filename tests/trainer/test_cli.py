@@ -13,6 +13,7 @@ from fleet_contract.archive import read
 from tests.trainer.conftest import CONFIG, World
 from tests.trainer.parts import draw, write_csv, write_image
 from trainer.cli import app, main
+from trainer.compare import MAY_SHIP
 
 RUNNER = CliRunner()
 
@@ -44,7 +45,7 @@ def test_train_writes_the_bundle_and_compares_it_with_the_champion(
     assert made["size_bytes"] == out.stat().st_size
     assert made["dataset"] == world.version.digest()
     # It went on from the champion's weights, on the same data.
-    assert made["comparison"]["outcome"] in ("better", "not_worse")
+    assert made["comparison"]["outcome"] in MAY_SHIP
     manifest, _ = read(out.read_bytes())
     assert manifest.lineage.parent == world.built.digest
 
@@ -72,9 +73,9 @@ def test_predict_judges_and_draws_where_the_defect_is(world: World, tmp_path: Pa
 
 
 def test_new_prints_a_configuration_for_the_line() -> None:
-    text = call("new", "watch-case", "--width", "128", "--height", "128")
+    text = call("new", "watch-case", "--good-only")
     assert 'name = "watch-case"' in text
-    assert "width = 128" in text
+    assert 'family = "good_only"' in text
 
 
 def test_datasets_are_listed(world: World) -> None:

@@ -6,7 +6,7 @@ import torch
 from numpy.typing import NDArray
 
 from trainer.export.equalise import equalise
-from trainer.network import InspectionNet, make_network
+from trainer.network import InspectionNet, PretrainedTrunk, make_network
 
 Pictures = NDArray[np.uint8]
 
@@ -29,8 +29,9 @@ def said(model: InspectionNet, pictures: Pictures) -> list[torch.Tensor]:
 def spread(model: InspectionNet, pictures: Pictures) -> float:
     """Ratio of the largest channel of the first stage's output to the median one."""
     found: list[torch.Tensor] = []
-    stage = model.trunk.stages[0]  # type: ignore[union-attr,index]
-    handle = stage.register_forward_hook(lambda _m, _i, out: found.append(out))  # type: ignore[union-attr]
+    assert isinstance(model.trunk, PretrainedTrunk)
+    stage = next(iter(model.trunk.stages.children()))
+    handle = stage.register_forward_hook(lambda _m, _i, out: found.append(out))
     said(model, pictures)
     handle.remove()
     peaks = found[0].abs().amax(dim=(0, 2, 3))

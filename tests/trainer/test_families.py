@@ -1,5 +1,6 @@
 """Bundles of every family, through the whole build: statistical, good only, plugin, ensemble, tiles."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -42,8 +43,11 @@ def check_golden(manifest: Manifest, folder: Path) -> None:
         assert failures(self_test(model, folder)) == ""
 
 
-def only_good(stored: Stored) -> Stored:
-    store, version = stored
+def only_good(stored: Stored, tmp_path: Path) -> Stored:
+    """The good parts alone, in a store of their own."""
+    shared, version = stored
+    shutil.copytree(shared.folder, tmp_path / "store")
+    store = Store(tmp_path / "store")
     good = [item for item in version.items if item.label == "good"]
     version = version.model_copy(update={"items": good})
     store.put_version(version)
@@ -84,7 +88,7 @@ def test_a_line_that_has_shown_no_defect_is_learnt_from_good_parts(
     stored: Stored, tmp_path: Path
 ) -> None:
     _, manifest, folder = build(
-        only_good(stored), tmp_path, train__family="good_only", train__epochs=250
+        only_good(stored, tmp_path), tmp_path, train__family="good_only", train__epochs=250
     )
     assert manifest.classes == ["anomaly"]
     assert {s.verdict for s in manifest.golden} == {Verdict.ACCEPT, Verdict.REJECT}
@@ -95,7 +99,7 @@ def test_good_parts_alone_are_refused_where_defects_are_needed(
     stored: Stored, tmp_path: Path
 ) -> None:
     with pytest.raises(DataError, match="good_only"):
-        build(only_good(stored), tmp_path)
+        build(only_good(stored, tmp_path), tmp_path)
 
 
 def test_a_graph_from_outside_becomes_a_bundle_like_any_other(

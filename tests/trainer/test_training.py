@@ -138,7 +138,7 @@ def test_a_training_that_learns_nothing_says_so(images: Images) -> None:
         for index, item in enumerate(images.items)
     ], marks=np.zeros_like(images.marks))  # fmt: skip
     with pytest.raises(NotConvergedError, match="no better than by chance"):
-        train(wrong, short(8, learning_rate=1e-6), ManualClock(), lambda _p: False)
+        train(wrong, short(25, learning_rate=1e-6), ManualClock(), lambda _p: False)
 
 
 def test_a_loss_that_falls_no_more_cuts_the_training_short() -> None:
