@@ -144,6 +144,8 @@ def test_holdout_images_never_become_training_images(api: httpx.Client) -> None:
     parent = api.post("datasets", json=version).json()["digest"]
     leaked = {**version, "parent": parent, "items": [{**item, "split": "train"}]}
     assert problem(api.post("datasets", json=leaked))["status"] == 409
+    thawed = {**leaked, "thawed": "the line was rebuilt"}
+    assert api.post("datasets", json=thawed).status_code == 201
 
 
 def test_a_run_goes_from_queue_to_end(api: httpx.Client) -> None:
