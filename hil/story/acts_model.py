@@ -21,10 +21,6 @@ height = 128
 channels = 3
 
 [train]
-network = "light"
-width_factor = 0.5
-learning_rate = 0.004
-batch = 16
 threads = 1
 epochs = 400
 time_budget = "{budget_s}s"
