@@ -275,10 +275,6 @@ class Manifest(Part):
             raise ValueError("channel_order grey goes with one channel, rgb and bgr with three")
         return self
 
-    def model_for(self, runtime: Runtime, precision: Precision) -> ModelFile:
-        """The first member of that runtime and precision. Raises BundleError where there is none."""
-        return self.models_for(runtime, precision)[0]
-
     def models_for(self, runtime: Runtime, precision: Precision) -> list[ModelFile]:
         """The members of that runtime and precision, in order. Raises BundleError without any."""
         found = [m for m in self.models if (m.runtime, m.precision) == (runtime, precision)]

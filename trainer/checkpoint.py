@@ -31,14 +31,23 @@ class Slot:
         return now_s - self._written_s >= EVERY_S
 
     def write(self, now_s: float, state: Mapping[str, Any]) -> None:
-        """Replaces the file at once: a kill leaves the old state or the new one."""
-        partial = self.path.with_suffix(".partial")
-        with partial.open("wb") as file:
-            torch.save({_KEY: self.key, _STATE: dict(state)}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(self.path)
+        """Replaces the file at once: a kill leaves the old state or the new one.
+
+        A full disk costs the state and not the training: it goes on, and the log says so.
+        """
         self._written_s = now_s
+        partial = self.path.with_suffix(".partial")
+        try:
+            with partial.open("wb") as file:
+                torch.save({_KEY: self.key, _STATE: dict(state)}, file)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(self.path)
+        except (OSError, RuntimeError) as error:
+            log.warning(
+                "%s cannot be written, the training goes on without it: %s", self.path, error
+            )
+            partial.unlink(missing_ok=True)
 
     def read(self) -> dict[str, Any] | None:
         """The state; None where there is none, or one of another training."""

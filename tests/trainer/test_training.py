@@ -181,6 +181,14 @@ def test_a_checkpoint_of_another_training_is_left_alone(tmp_path: Path) -> None:
     assert slot.read() is None
 
 
+def test_a_disk_that_takes_no_checkpoint_does_not_end_the_training(tmp_path: Path) -> None:
+    slot = Slot(tmp_path / "state", "k")
+    slot.path.with_suffix(".partial").symlink_to("/dev/full")
+    slot.write(0.0, {"step": 3, "weights": torch.zeros(1 << 20)})
+    assert slot.read() is None
+    assert not list(tmp_path.iterdir())
+
+
 def test_labels_alone_train_a_model_too(images: Images) -> None:
     items = [item.model_copy(update={"mask": None}) for item in images.items]
     bare = replace(images, items=items, marks=np.zeros_like(images.marks))
