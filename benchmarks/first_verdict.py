@@ -121,7 +121,7 @@ def _check(demo: "subprocess.Popen[bytes]") -> None:
 
 def _demo(folder: Path) -> "subprocess.Popen[bytes]":
     command = [program("loupe-hil"), "demo", "--headless", "--port", "0", "--dir", str(folder)]
-    return subprocess.Popen(command, stdout=sys.stderr, preexec_fn=die_with_parent)
+    return subprocess.Popen(command, stdout=sys.stderr, preexec_fn=die_with_parent())
 
 
 def main(

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,10 +23,20 @@ _STOP_S = 8.0
 _RESTART_S = 0.3
 
 
-def die_with_parent() -> None:
-    """In the child, before it becomes the program: SIGKILL when the parent is gone (Linux)."""
-    if _LIBC is not None:
+def die_with_parent() -> Callable[[], None]:
+    """For `preexec_fn` of a child of this process: it ends when this process is gone (Linux)."""
+    parent = os.getpid()
+
+    def ask() -> None:
+        if _LIBC is None:
+            return
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        # The kernel tells of a death that comes, not of one that has been: a parent that was killed
+        # between the fork and the line above would leave this child behind.
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return ask
 
 
 @dataclass
@@ -108,7 +118,7 @@ class Supervisor:
                     env={**os.environ, "PYTHONUNBUFFERED": "1"},
                     # A Ctrl-C in the terminal goes to the story alone, which ends them in order.
                     start_new_session=True,
-                    preexec_fn=die_with_parent,
+                    preexec_fn=die_with_parent(),
                 )
         except OSError:
             child.process = None

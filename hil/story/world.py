@@ -87,7 +87,7 @@ class World:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
-            preexec_fn=die_with_parent,
+            preexec_fn=die_with_parent(),
         ) as process:
             output, errors = _communicate(process)
         with (self.folder / "logs/commands.log").open("a") as log:

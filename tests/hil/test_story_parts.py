@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,17 @@ from hil.story.settings import PRESETS, preset
 from hil.story.world import free_port, lock_folder
 from tests.support.wait import eventually
 
+LATE = """
+import os
+from hil.story.processes import die_with_parent
+ask, parent = die_with_parent(), os.getpid()
+if os.fork() == 0:
+    while os.getppid() == parent:
+        os.sched_yield()
+    ask()
+    print("still here")
+"""
+"""A child that comes to ask only after its parent has gone."""
 FOREVER = [sys.executable, "-c", "import time; time.sleep(600)"]
 
 
@@ -60,6 +72,13 @@ def test_ending_all_leaves_no_process(tmp_path: Path) -> None:
     pids = [_pid(supervisor.start(f"child-{n}", FOREVER, restart=True)) for n in range(3)]
     supervisor.stop_all()
     assert not any(psutil.pid_exists(pid) for pid in pids)
+
+
+def test_a_child_whose_parent_was_gone_before_it_asked_ends() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LATE], capture_output=True, text=True, check=True, timeout=30
+    )
+    assert done.stdout + done.stderr == ""
 
 
 def test_a_program_that_is_not_there_is_a_clear_error(supervisor: Supervisor) -> None:
