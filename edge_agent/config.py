@@ -6,20 +6,17 @@ Paths are relative to the file that names them. A mistake names the file, the ke
 import difflib
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 
+from edge_agent.output.settings import GuardConfig, OutputConfig
+from edge_agent.section import Section
+from edge_agent.source.settings import SourceConfig
 from fleet_contract.errors import ConfigError
 from fleet_contract.messages import expected_and_found
-from fleet_contract.names import RESERVED_DEVICES, DeviceName, Id, LineName
+from fleet_contract.names import RESERVED_DEVICES, DeviceName, LineName
 from fleet_contract.units import Bytes, Hertz, Seconds
-
-
-class Section(BaseModel):
-    """A table of the file: immutable, and a key that it does not know is a mistake."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class LinkConfig(Section):
@@ -65,39 +62,6 @@ class LineConfig(Section):
     name: LineName
     deadline: Seconds = Field(default=0.5, gt=0)
     """From a frame's arrival to its verdict; a later verdict is no_decision."""
-
-
-class LineCameraSource(Section):
-    """A camera with numbered triggers and a buffer, over HTTP."""
-
-    kind: Literal["line_camera"]
-    url: str = Field(pattern=r"^http://[^/]+$")
-    camera: Id = "cam-1"
-    channels: Literal[1, 3] = 3
-    timeout: Seconds = Field(default=5.0, ge=0.2)
-    """A camera that does not answer for this long is lost."""
-
-
-class FolderSource(Section):
-    """Image files in the order of their names, at a rate."""
-
-    kind: Literal["folder"]
-    path: Path
-    rate: Hertz = Field(default=4.0, gt=0)
-    pattern: str = "*.png"
-    channels: Literal[1, 3] = 3
-    repeat: bool = False
-    camera: Id = "cam-1"
-
-
-SourceConfig = Annotated[LineCameraSource | FolderSource, Field(discriminator="kind")]
-
-
-class OutputConfig(Section):
-    """What is told of each verdict on the spot."""
-
-    kind: Literal["none", "jsonl"] = "none"
-    file: Path = Path("verdicts.jsonl")
 
 
 class WindowsConfig(Section):
@@ -158,7 +122,8 @@ class StationConfig(Section):
     board: BoardConfig = BoardConfig()
     line: LineConfig
     source: SourceConfig
-    output: OutputConfig = OutputConfig()
+    outputs: tuple[OutputConfig, ...] = ()
+    guard: GuardConfig = GuardConfig()
     windows: WindowsConfig = WindowsConfig()
     samples: SamplesConfig = SamplesConfig()
     probation: ProbationConfig = ProbationConfig()
@@ -179,7 +144,7 @@ _PATHS = {
     "data": ("folder",),
     "board": ("file",),
     "source": ("path",),
-    "output": ("file",),
+    "outputs": ("file", "ca", "password_file"),
 }
 
 
@@ -197,16 +162,15 @@ def load_config(path: Path) -> StationConfig:
     try:
         config = StationConfig.model_validate(content)
     except ValidationError as error:
-        raise _mistake(path, error) from error
+        raise _mistake(path, content, error) from error
     return _resolved(config, path.resolve().parent)
 
 
-def _mistake(path: Path, error: ValidationError) -> ConfigError:
+def _mistake(path: Path, content: dict[str, Any], error: ValidationError) -> ConfigError:
     problems = error.errors(include_url=False)
     # A misspelt key is also a missing one: its own spelling says more.
     problem = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
-    # The tag of the source's kind stands in pydantic's location, but not in the file.
-    where = [str(part) for part in problem["loc"] if part not in ("line_camera", "folder")]
+    where = _keys(content, problem["loc"])
     key = ".".join(where) or "the file"
     if problem["type"] == "extra_forbidden":
         return ConfigError(f"{path}: {key} is no setting", remedy=_suggestion(where))
@@ -219,6 +183,18 @@ def _mistake(path: Path, error: ValidationError) -> ConfigError:
 _AS_IN_THE_EXAMPLE = "`loupe-agent example-config` shows every setting."
 
 
+def _keys(content: Any, location: tuple[int | str, ...]) -> list[str]:
+    """A location in the words of the file: without the kinds by which a table is chosen."""
+    where = []
+    for part in location:
+        if isinstance(content, dict) and part not in content and content.get("kind") == part:
+            continue
+        where.append(str(part))
+        known = isinstance(content, dict) and part in content
+        content = content[part] if known or isinstance(part, int) else None
+    return where
+
+
 def _suggestion(where: list[str]) -> str:
     known = _settings(where[:-1])
     near = difflib.get_close_matches(where[-1], known, 1)
@@ -228,19 +204,35 @@ def _suggestion(where: list[str]) -> str:
 
 
 def _settings(section: list[str]) -> list[str]:
-    if not section:
-        return list(StationConfig.model_fields)
-    if section == ["source"]:
-        return sorted({*LineCameraSource.model_fields, *FolderSource.model_fields})
-    kind = StationConfig.model_fields[section[0]].annotation
-    fields: dict[str, Any] = getattr(kind, "model_fields", {})
-    return list(fields)
+    kinds: list[Any] = [StationConfig]
+    for name in section:
+        if name.isdigit():
+            continue
+        fields = [kind.model_fields[name] for kind in kinds if name in kind.model_fields]
+        kinds = [one for field in fields for one in tables(field.annotation)]
+    return sorted({name for kind in kinds for name in kind.model_fields})
+
+
+def tables(annotation: Any) -> list[type[Section]]:
+    """The tables that a setting may be: one, or one of several kinds."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return [annotation]
+    return [kind for part in get_args(annotation) for kind in tables(part)]
 
 
 def _resolved(config: StationConfig, folder: Path) -> StationConfig:
     changed = {}
     for name, keys in _PATHS.items():
-        section: Section = getattr(config, name)
-        values = {key: folder / getattr(section, key) for key in keys if hasattr(section, key)}
-        changed[name] = section.model_copy(update=values)
+        found: Section | tuple[Section, ...] = getattr(config, name)
+        changed[name] = (
+            tuple(_absolute(one, keys, folder) for one in found)
+            if isinstance(found, tuple)
+            else _absolute(found, keys, folder)
+        )
     return config.model_copy(update=changed)
+
+
+def _absolute(section: Section, keys: tuple[str, ...], folder: Path) -> Section:
+    paths = {key: getattr(section, key, None) for key in keys}
+    values = {key: folder / path for key, path in paths.items() if path is not None}
+    return section.model_copy(update=values)

@@ -37,11 +37,52 @@ kind = "line_camera"            # or: kind = "folder", path = "images", rate = "
 url = "http://127.0.0.1:8500"   #     pattern = "*.png", repeat = false
 camera = "cam-1"
 channels = 3
+depth = 8                       # bits of a channel, or 16
 timeout = "5s"
 
-[output]
-kind = "none"                   # or "jsonl": each verdict as a line in file
+[[outputs]]                     # as many as are wanted; none: verdicts go to the server alone
+kind = "jsonl"                  # each verdict as a line in file
 file = "verdicts.jsonl"
+
+# [[outputs]]                   # registers of a PLC; see how-to/connect-a-plc.md
+# kind = "modbus"
+# host = "192.168.1.10"
+# port = 502
+# unit = 1
+# registers = 0                 # first holding register, from 0
+# coils = 0                     # first coil; left out: registers alone
+# hold = "500ms"                # how long a verdict stands, unless the next takes its place
+# heartbeat = "500ms"
+# timeout = "500ms"
+
+# [[outputs]]                   # lines of a GPIO chip: each verdict a pulse
+# kind = "gpio"
+# chip = "/dev/gpiochip0"
+# ready = 17
+# accept = 27
+# reject = 22
+# active_low = false
+# hold = "50ms"                 # width of a pulse
+# gap = "10ms"                  # shortest rest between two
+
+# [[outputs]]                   # a broker of the plant: {topic}/verdict, {topic}/ready
+# kind = "mqtt"
+# host = "192.168.1.20"
+# port = 1883
+# topic = "plant/line-1"
+# client = "loupe-output"
+# ca = "plant-ca.crt"           # left out: no TLS
+# user = "loupe"
+# password_file = "plant-password"
+# timeout = "2s"
+
+# [[outputs]]                   # a server that is called back with each verdict
+# kind = "http"
+# url = "http://192.168.1.30:8080/verdicts"
+# timeout = "2s"
+
+[guard]                         # the process that holds the outputs, but for files
+silence = "2s"                  # an agent that is not heard for this long is not ready
 
 [windows]
 length = "60s"

@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from typing import Literal
 
 from edge_agent.source.base import Captured
 from fleet_contract.clock import Clock
@@ -13,7 +14,15 @@ class FolderSource:
     """Trigger n is file (n - 1), modulo the number of files when repeating."""
 
     def __init__(
-        self, path: Path, *, pattern: str, rate_hz: float, channels: int, repeat: bool, clock: Clock
+        self,
+        path: Path,
+        *,
+        pattern: str,
+        rate_hz: float,
+        channels: int,
+        repeat: bool,
+        clock: Clock,
+        depth: Literal[8, 16] = 8,
     ) -> None:
         """Raises ConfigError for a folder without images."""
         self._files = sorted(path.glob(pattern))
@@ -21,7 +30,7 @@ class FolderSource:
             raise ConfigError(
                 f"no image in {path}", expected=f"files like {pattern}", remedy="Check source.path."
             )
-        self._channels, self._repeat, self._clock = channels, repeat, clock
+        self._channels, self._depth, self._repeat, self._clock = channels, depth, repeat, clock
         self._period = 1 / rate_hz
         self._done = 0
         self._due = clock.monotonic()
@@ -40,7 +49,7 @@ class FolderSource:
         file = self._files[self._done % len(self._files)]
         self._done += 1
         try:
-            frame = decode_image(file.read_bytes(), self._channels)
+            frame = decode_image(file.read_bytes(), self._channels, self._depth)
         except (DataError, OSError):
             frame = None
         return Captured(frame, self._done, self._clock.monotonic())

@@ -5,6 +5,7 @@ counter that began anew is known. The camera buffers: an agent that was away ask
 """
 
 import http.client
+from typing import Literal
 from urllib.parse import urlsplit
 
 from edge_agent.source.base import CameraLost, Captured, CounterRestarted
@@ -18,10 +19,12 @@ _MAX_IMAGE_BYTES = 64 * 2**20
 class LineCamera:
     """One connection, kept; reconnects on the next call after a loss."""
 
-    def __init__(self, url: str, channels: int, timeout_s: float, clock: Clock) -> None:
+    def __init__(
+        self, url: str, channels: int, timeout_s: float, clock: Clock, depth: Literal[8, 16] = 8
+    ) -> None:
         host = urlsplit(url).netloc
         self._connection = http.client.HTTPConnection(host, timeout=timeout_s)
-        self._url, self._channels, self._clock = url, channels, clock
+        self._url, self._channels, self._depth, self._clock = url, channels, depth, clock
         self._after: int | None = None
 
     def start(self, after: int | None) -> None:
@@ -51,7 +54,7 @@ class LineCamera:
 
     def _decode(self, body: bytes) -> Frame | None:
         try:
-            return decode_image(body, self._channels)
+            return decode_image(body, self._channels, self._depth)
         except DataError:
             return None
 

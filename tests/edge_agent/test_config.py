@@ -1,11 +1,14 @@
 """station.toml: a mistake names the file, the key, and what is right."""
 
+import re
 from pathlib import Path
 
 import pytest
 
-from edge_agent.config import FolderSource, LineCameraSource, StationConfig, load_config
+from edge_agent.config import StationConfig, load_config, tables
 from edge_agent.example import EXAMPLE
+from edge_agent.section import Section
+from edge_agent.source.settings import FolderSource, LineCameraSource
 from fleet_contract.errors import ConfigError
 
 MINIMAL = """
@@ -69,12 +72,16 @@ def test_a_missing_file_says_how_to_get_one(tmp_path: Path) -> None:
         load_config(tmp_path / "none.toml")
 
 
+def settings(kind: type[Section]) -> set[str]:
+    """Names of all settings in a table and in those below it."""
+    inner = [table for field in kind.model_fields.values() for table in tables(field.annotation)]
+    return set(kind.model_fields).union(*map(settings, inner))
+
+
 def test_the_example_shows_every_setting() -> None:
-    fields = {*StationConfig.model_fields, *LineCameraSource.model_fields}
-    fields |= {*FolderSource.model_fields}
-    for field in StationConfig.model_fields.values():
-        fields |= set(getattr(field.annotation, "model_fields", {}))
     missing = [
-        name for name in sorted(fields) if f"{name} =" not in EXAMPLE and f"[{name}]" not in EXAMPLE
+        name
+        for name in sorted(settings(StationConfig))
+        if not re.search(rf"\b{name} =|\[([a-z_]+\.)*{name}\]", EXAMPLE)
     ]
     assert missing == []
