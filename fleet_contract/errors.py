@@ -3,6 +3,7 @@
     LoupeError                 says what happened, what was expected, what came, what to do
     |-- ConfigError            a file or option that a person wrote is wrong
     |-- DataError              an image, mask or dataset is not what it should be
+    |   `-- UnknownRecipe      the trigger names a recipe that the bundle does not know
     |-- ContractError          a topic, message or window breaks the contract
     |-- BundleError            an archive or its manifest is not what it should be
     |-- TrustError             signatures, roles, assignments or floors refuse it
@@ -51,6 +52,10 @@ class ConfigError(LoupeError):
 
 class DataError(LoupeError):
     """An image, a mask or a dataset is not what it should be."""
+
+
+class UnknownRecipe(DataError):  # noqa: N818
+    """The trigger names a recipe that the bundle does not know."""
 
 
 class ContractError(LoupeError):

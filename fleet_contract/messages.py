@@ -12,6 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from fleet_contract.errors import ContractError
 from fleet_contract.names import DeviceName, Digest, Id, LineName, UpdateState, Verdict
 
+NAME_LENGTH = 80
+"""Characters of a name that a trigger gives: of a recipe, of a part."""
+
 
 class Message(BaseModel):
     """A versioned message: immutable, unknown fields kept."""
@@ -103,7 +106,9 @@ class PartVerdict(Message):
     number: int = Field(ge=0)
     verdict: Verdict
     reason: str = ""
-    """Why there was no decision: deadline, model_not_ready, camera_gap, frame_schema, runtime, ..."""
+    """Why there was no decision: deadline, model_not_ready, frame_schema, unknown_recipe, runtime;
+    without a picture: camera_gap (none came), frame_unreadable, frame_incomplete (part of it was lost
+    on its way), overrun (too many waited); ..."""
     score: float | None = None
     digest: Digest | None = None
     """The bundle that judged."""
@@ -112,6 +117,10 @@ class PartVerdict(Message):
     latency_ms: float = Field(ge=0)
     """From the frame's arrival to the verdict."""
     time_s: float
+    recipe: str = Field(default="", max_length=NAME_LENGTH)
+    """The product's variant, as the trigger gave it."""
+    external_id: str = Field(default="", max_length=NAME_LENGTH)
+    """The part's name elsewhere, such as a serial number, as the trigger gave it."""
 
 
 class PartsBody(Message):
@@ -242,6 +251,11 @@ class Heartbeat(Message):
     parts_per_s: float
     no_decision: int
     dropped_frames: int
+    """Parts that passed without a frame."""
+    untriggered_frames: int = 0
+    """Frames that no trigger had asked for and the inspection had no time for."""
+    incomplete_frames: int = 0
+    """Frames of which a part was lost on the way from the camera."""
     spool_records: int
     spool_bytes: int
     latency_p50_ms: float | None = None
