@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from fleet_contract.errors import BundleError, DataError
+from fleet_contract.errors import BundleError, UnknownRecipe
 from fleet_contract.messages import first_problem
 from fleet_contract.names import Digest, LineName, Precision, Runtime, Verdict
 from fleet_contract.windows import Window
@@ -186,13 +186,13 @@ class Decision(Part):
     def for_recipe(self, recipe: str) -> "Decision":
         """With what the recipe decides otherwise; '' is the line without a recipe.
 
-        Raises DataError for one that the bundle does not know.
+        Raises UnknownRecipe for one that the bundle does not know.
         """
         if not recipe:
             return self
         chosen = self.recipes.get(recipe)
         if chosen is None:
-            raise DataError(
+            raise UnknownRecipe(
                 f"the bundle has no recipe {recipe!r}",
                 expected=", ".join(sorted(self.recipes)) or "no recipe at all",
                 found=repr(recipe[:80]),
