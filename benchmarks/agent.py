@@ -21,7 +21,7 @@ from edge_agent.db import Database
 from edge_agent.health import Meter, stamp
 from edge_agent.inspect import Inspector
 from edge_agent.loaded import Loaded, load_bundle
-from edge_agent.outputs import NoOutput
+from edge_agent.output.base import Outputs
 from edge_agent.report import Report
 from edge_agent.sampling import SamplePolicy
 from edge_agent.source.base import Captured
@@ -75,7 +75,7 @@ def inspected(loaded: Loaded, pictures: Pictures, frames: int, folder: Path) -> 
         db, spool, clock, WindowsConfig(), line="bench", camera="cam-1", deadline_s=10.0
     )
     inspector = Inspector(
-        pictures, NoOutput(), report,
+        pictures, Outputs(), report,
         SamplePolicy(SamplesConfig(), spool.id), Meter(clock.monotonic()), clock,
         deadline_s=10.0, shadow_queue=8, tell=lambda *_: None, stored=lambda: None,
     )  # fmt: skip

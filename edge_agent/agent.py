@@ -15,7 +15,8 @@ from edge_agent.inspect import Inspector
 from edge_agent.link import Link, Listeners
 from edge_agent.lock import take_lock
 from edge_agent.lookout import Lookout
-from edge_agent.outputs import make_output
+from edge_agent.output.base import Output, Outputs
+from edge_agent.output.make import make_files, make_guarded
 from edge_agent.report import Report
 from edge_agent.sampling import SamplePolicy
 from edge_agent.source.make import make_source
@@ -37,6 +38,8 @@ log = logging.getLogger(__name__)
 DATABASE = "agent.db"
 _STALL_S = 30.0
 """An inspection that has not come round for this long is taken for stuck."""
+_HANG_S = 5.0
+"""Beyond the deadline: an inspection that has not come round for this long is not ready for parts."""
 _STATE_S, _TURN_S = 0.5, 0.1
 
 
@@ -85,9 +88,11 @@ class Agent:
             self._db, self._spool, self._clock, config.windows,
             line=self._line, camera=config.source.camera, deadline_s=config.line.deadline,
         )  # fmt: skip
+        self._guarded = make_guarded(config, self._judging, self._tell)
+        outputs: list[Output] = [*make_files(config), *([self._guarded] if self._guarded else [])]
         self._inspector = Inspector(
             make_source(config.source, self._clock),
-            make_output(config.output),
+            Outputs(outputs),
             report,
             SamplePolicy(config.samples, self._spool.id),
             self._meter,
@@ -141,6 +146,8 @@ class Agent:
         inspection = threading.Thread(
             target=self._inspector.run, args=(active,), name="inspection", daemon=True
         )
+        if self._guarded is not None:
+            self._guarded.start()
         inspection.start()
         self._updater.resume()
         updates = threading.Thread(target=self._updater.run, name="update", daemon=True)
@@ -212,6 +219,11 @@ class Agent:
             self._db.set("running", "no")
         except sqlite3.Error as error:
             log.warning("the clean end cannot be stored: %s", error)
+
+    def _judging(self) -> bool:
+        """Whether the line may expect verdicts: a bundle judges, and the inspection comes round."""
+        since_s = self._clock.monotonic() - self._inspector.turned_s
+        return self._inspector.inspecting and since_s < _HANG_S + self._config.line.deadline
 
     # What comes from the other threads.
 

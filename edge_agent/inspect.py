@@ -16,14 +16,14 @@ import cv2
 from edge_agent.health import Meter
 from edge_agent.link_rules import Backoff
 from edge_agent.loaded import Loaded
-from edge_agent.outputs import Output
+from edge_agent.output.base import Output
 from edge_agent.report import Judged, Report
 from edge_agent.sampling import SamplePolicy
 from edge_agent.shadow import ShadowRunner
 from edge_agent.source.base import CameraLost, Captured, CounterRestarted, Progress, Source
 from edge_agent.update.updater import Watch
 from fleet_contract.clock import Clock
-from fleet_contract.errors import DataError, ModelError, StateError
+from fleet_contract.errors import DataError, ModelError, StateError, UnknownRecipe
 from fleet_contract.inference.model import Judgement
 from fleet_contract.messages import PartVerdict
 from fleet_contract.names import Verdict
@@ -108,6 +108,7 @@ class Inspector:
         """One part, from its frame to its report."""
         active, frame = self._active, captured.frame
         progress = self._report.progress.at(captured.trigger)
+        self._expect(progress.part, captured.arrival_s + self._deadline_s)
         judgement, reason, fault = _judge(active, captured)
         latency_s = self._clock.monotonic() - captured.arrival_s
         late = judgement is not None and latency_s > self._deadline_s
@@ -120,6 +121,8 @@ class Inspector:
             digest=active.digest if active else None,
             latency_ms=latency_s * 1e3,
             time_s=self._clock.time(),
+            recipe=captured.recipe,
+            external_id=captured.external_id,
         )
         self._act(verdict)
         self._report.part(Judged(verdict, late, fault), progress)
@@ -142,9 +145,11 @@ class Inspector:
             if not self._camera_lost:
                 self._camera_lost = True
                 self._tell("camera", f"the camera is lost: {error}", "error")
-            self._stop.wait(self._backoff.next())
+            if not error.reconnecting:
+                self._stop.wait(self._backoff.next())
             return None
-        if self._camera_lost:
+        # A part without a picture may have passed while the camera is still away.
+        if self._camera_lost and (captured is None or captured.frame is not None):
             self._camera_lost = False
             self._tell("camera", "the camera is back", "info")
         self._backoff.reset()
@@ -176,18 +181,30 @@ class Inspector:
                 self._report.flush()
         self._report.flush()
 
+    def _expect(self, part: int, due_s: float) -> None:
+        try:
+            self._output.expect(part, due_s)
+        except OSError as error:
+            self._output_failed(error)
+
     def _act(self, verdict: PartVerdict) -> None:
         try:
             self._output.act(verdict)
         except OSError as error:
-            self.meter.output_failures += 1
-            if self.meter.output_failures == 1:
-                self._tell("fault", f"the line's output fails: {error}", "error")
+            self._output_failed(error)
+
+    def _output_failed(self, error: OSError) -> None:
+        self.meter.output_failures += 1
+        if self.meter.output_failures == 1:
+            self._tell("fault", f"the line's output fails: {error}", "error")
 
     def _choose_sample(self, verdict: PartVerdict, captured: Captured) -> None:
         if captured.frame is None:
             return
+        # Without a score nothing is near a threshold; the recipe may then be one that is not known.
         decision = self._active.model.manifest.decision if self._active else None
+        if decision is not None and verdict.score is not None:
+            decision = decision.for_recipe(captured.recipe)
         why = self._policy.choose(
             verdict.number,
             verdict.verdict,
@@ -207,7 +224,7 @@ class Inspector:
     def _offer(self, part: int, captured: Captured, active: Loaded, judgement: Judgement) -> None:
         if self._shadow is None or captured.frame is None:
             return
-        if not self._shadow.offer(part, captured.frame, active.digest, judgement):
+        if not self._shadow.offer(part, captured.frame, captured.recipe, active.digest, judgement):
             self._report.shed()
 
     def _take_pairs(self) -> None:
@@ -306,11 +323,13 @@ class Inspector:
 def _judge(active: Loaded | None, captured: Captured) -> tuple[Judgement | None, str, bool]:
     """Judgement, or the reason why there is none and whether it is the runtime's fault."""
     if captured.frame is None:
-        return None, "frame_unreadable", False
+        return None, captured.reason, False
     if active is None:
         return None, "model_not_ready", False
     try:
-        return active.model.judge(captured.frame), "", False
+        return active.model.judge(captured.frame, captured.recipe), "", False
+    except UnknownRecipe:
+        return None, "unknown_recipe", False
     except DataError:
         return None, "frame_schema", False
     except (ModelError, cv2.error, ValueError, MemoryError) as error:

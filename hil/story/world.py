@@ -334,7 +334,7 @@ deadline = "2s"
 kind = "line_camera"
 url = "http://127.0.0.1:{camera_port}"
 
-[output]
+[[outputs]]
 kind = "jsonl"
 
 [windows]

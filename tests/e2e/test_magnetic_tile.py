@@ -107,7 +107,7 @@ rate = "{RATE_HZ}Hz"
 pattern = "*.jpg"
 channels = 1
 repeat = true
-[output]
+[[outputs]]
 kind = "jsonl"
 file = "verdicts.jsonl"
 [windows]

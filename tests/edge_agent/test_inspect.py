@@ -21,10 +21,10 @@ from edge_agent.source.base import CameraLost, Captured, CounterRestarted
 from edge_agent.spool import Spool, Stamp
 from edge_agent.update.probation import Outcome, Probation
 from fleet_contract.clock import ManualClock
-from fleet_contract.errors import DataError, ModelError, StateError
+from fleet_contract.errors import DataError, ModelError, StateError, UnknownRecipe
 from fleet_contract.inference.model import Judgement
 from fleet_contract.inference.preprocess import Frame
-from fleet_contract.manifest import Manifest
+from fleet_contract.manifest import Decision, Manifest, Recipe
 from fleet_contract.messages import PartsBody, PartVerdict, Stream
 from fleet_contract.names import Verdict
 from fleet_contract.windows import Window
@@ -68,10 +68,12 @@ class Model:
         self.score, self.takes_s = 0.2, 0.0
         self.error: Exception | None = None
         self.manifest: Manifest = SimpleNamespace(  # type: ignore[assignment]
-            decision=SimpleNamespace(threshold=0.5, near_margin=0.0)
+            decision=Decision(threshold=0.5, near_margin=0.0, recipes={"steel": Recipe()})
         )
 
-    def judge(self, frame: Frame) -> Judgement:
+    def judge(self, frame: Frame, recipe: str = "") -> Judgement:
+        if recipe not in ("", "steel"):
+            raise UnknownRecipe(f"no recipe {recipe}")
         assert frame.dtype == np.uint8
         self._clock.advance(self.takes_s)
         if self.error is not None:
@@ -86,6 +88,9 @@ class Gate:
     def __init__(self) -> None:
         self.verdicts: list[PartVerdict] = []
         self.broken = False
+
+    def expect(self, part: int, due_s: float) -> None:
+        """Not asked for."""
 
     def act(self, verdict: PartVerdict) -> None:
         self.verdicts.append(verdict)
@@ -219,6 +224,32 @@ def test_parts_that_passed_without_a_frame_each_end_in_no_decision(bench: Bench)
     bench.stop()
     assert bench.stored() == [1, 2, 3, 4, 5]
     assert sum(window.undecided.parts for window in bench.windows()) == 3
+
+
+def test_recipe_and_external_id_go_from_the_trigger_to_the_verdict(bench: Bench) -> None:
+    bench.start(bench.loaded())
+    named = Captured(solid(40), 1, 0.0, recipe="steel", external_id="SN-1")
+    verdict = bench.play(named)[0]
+    assert (verdict.verdict, verdict.recipe, verdict.external_id) == ("accept", "steel", "SN-1")
+
+
+def test_an_unknown_recipe_is_no_decision_and_says_so(bench: Bench) -> None:
+    bench.start(bench.loaded())
+    verdict = bench.play(Captured(solid(40), 1, 0.0, recipe="brass"))[0]
+    assert (verdict.verdict, verdict.reason, verdict.recipe) == (
+        "no_decision", "unknown_recipe", "brass",
+    )  # fmt: skip
+
+
+def test_a_part_without_a_frame_says_why_and_does_not_bring_a_lost_camera_back(
+    bench: Bench,
+) -> None:
+    bench.start(bench.loaded())
+    lost = CameraLost("gone", reconnecting=True)
+    verdicts = bench.play(lost, Captured(None, 1, 0.0, "camera_gap"), lost, 2)
+    assert [verdict.reason for verdict in verdicts] == ["camera_gap", ""]
+    camera = [text for kind, text, _ in bench.told if kind == "camera"]
+    assert camera == ["the camera is lost: gone", "the camera is back"]
 
 
 def test_a_camera_that_counts_anew_keeps_part_numbers_growing(bench: Bench) -> None:

@@ -35,7 +35,7 @@ name = "watch-case"
 deadline = "5s"
 [source]
 {source}
-[output]
+[[outputs]]
 kind = "jsonl"
 file = "verdicts.jsonl"
 [windows]

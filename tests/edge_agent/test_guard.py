@@ -1,0 +1,139 @@
+"""The guard, as a process before a real Modbus server: no verdict outlives who gave it."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.support.feeder import Feeder
+from tests.support.plc import Plc, becomes, plc
+from tests.support.wait import eventually
+
+NONE, ACCEPT, REJECT = 0, 1, 2
+
+
+def output(port: int, **changes: Any) -> dict[str, Any]:
+    return {
+        "kind": "modbus", "host": "127.0.0.1", "port": port, "unit": 1, "registers": 0,
+        "coils": 0, "hold": 60.0, "heartbeat": 0.1, "timeout": 0.5, **changes,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def line(tmp_path: Path) -> Iterator[tuple[Plc, Feeder]]:
+    """A PLC and who feeds its guard; ready."""
+    with plc() as made:
+        feeder = Feeder(tmp_path, [output(made.port)])
+        try:
+            becomes(made, {"ready": 1}, "the agent judges")
+            yield made, feeder
+        finally:
+            feeder.close()
+
+
+def accepted(made: Plc, feeder: Feeder, part: int) -> None:
+    feeder.say("expect", part, 5)
+    feeder.say("verdict", part, "accept")
+    becomes(made, {"verdict": ACCEPT, "part_low": part}, "the verdict stands")
+
+
+def test_a_verdict_reaches_registers_and_coils(line: tuple[Plc, Feeder]) -> None:
+    made, feeder = line
+    accepted(made, feeder, 70_000 % 65536)
+    feeder.say("verdict", 70_000, "reject")
+    becomes(made, {"verdict": REJECT, "part_high": 1, "part_low": 70_000 - 65536}, "the next one")
+    assert made.now["verdict"] == REJECT
+    eventually(lambda: made.coils[-1]["reject"], 5, "the coils follow")
+    assert [c for c in made.coils if c["accept"] and c["reject"]] == []
+    strobes = [made.coils[0]["strobe"], made.coils[-1]["strobe"]]
+    assert strobes == [False, False], "two parts turn the strobe twice"
+    assert {c["strobe"] for c in made.coils} == {False, True}
+
+
+def test_a_killed_agent_leaves_no_verdict_behind(line: tuple[Plc, Feeder]) -> None:
+    made, feeder = line
+    accepted(made, feeder, 7)
+    feeder.say("expect", 8, 30)
+    feeder.say("expect", 9, 30)
+    eventually(lambda: made.blocks[-1]["verdict"] == ACCEPT, 5, "the verdict on 7 still stands")
+    feeder.say("verdict", 8, "accept")
+    becomes(made, {"part_low": 8}, "the pipe is read up to 8")
+    guard = feeder.guard
+    feeder.send(signal.SIGKILL)
+    becomes(made, {"ready": 0, "verdict": NONE, "part_low": 9}, "part 9 was never judged")
+    assert made.verdicts == [(7, ACCEPT), (8, ACCEPT), (9, NONE)]
+    assert made.blocks[-1]["reason"] == 2
+    eventually(lambda: not psutil.pid_exists(guard), 10, "the guard ends after its agent")
+
+
+def test_a_stopped_agent_is_not_ready_and_is_again_when_it_goes_on(
+    line: tuple[Plc, Feeder],
+) -> None:
+    made, feeder = line
+    accepted(made, feeder, 7)
+    feeder.send(signal.SIGSTOP)
+    becomes(made, {"ready": 0, "verdict": NONE, "part_low": 7}, "nothing stands any more")
+    feeder.send(signal.SIGCONT)
+    becomes(made, {"ready": 1, "verdict": NONE}, "it judges again")
+    accepted(made, feeder, 8)
+    assert made.verdicts == [(7, ACCEPT), (8, ACCEPT)]
+
+
+def test_a_verdict_that_comes_too_late_is_no_decision(line: tuple[Plc, Feeder]) -> None:
+    made, feeder = line
+    feeder.say("expect", 7, 0.3)
+    becomes(made, {"part_low": 7, "verdict": NONE, "reason": 1, "ready": 1}, "its time is over")
+    feeder.say("verdict", 7, "accept")
+    feeder.say("expect", 8, 5)
+    feeder.say("verdict", 8, "reject")
+    becomes(made, {"part_low": 8, "verdict": REJECT}, "the next part is told")
+    assert made.verdicts == [(7, NONE), (8, REJECT)]
+    eventually(lambda: any("part 7" in text for text in feeder.events), 5, "the agent hears it")
+
+
+def test_a_verdict_stands_for_its_time(tmp_path: Path) -> None:
+    with plc() as made:
+        feeder = Feeder(tmp_path, [output(made.port, hold=0.2)])
+        accepted(made, feeder, 7)
+        becomes(made, {"verdict": NONE, "part_low": 7, "count": 1}, "it is taken away")
+        feeder.close()
+
+
+def test_a_plc_that_was_away_hears_no_old_verdict(line: tuple[Plc, Feeder]) -> None:
+    made, feeder = line
+    accepted(made, feeder, 7)
+    made.stop()
+    due_s = time.monotonic() + 0.5
+    feeder.say("expect", 8, 0.4)
+    feeder.say("verdict", 8, "accept")
+    eventually(lambda: any("is lost" in text for text in feeder.events), 10, "it is told")
+    made.blocks.clear()
+    eventually(lambda: time.monotonic() > due_s, 5, "the part's time is over")
+    made.start()
+    becomes(made, {"part_low": 8, "ready": 1, "verdict": NONE}, "part 8 is told as no decision")
+    assert {block["verdict"] for block in made.blocks} == {NONE}
+    eventually(lambda: any("is back" in text for text in feeder.events), 10, "its return too")
+    assert len([text for text in feeder.events if "is lost" in text]) == 1
+    accepted(made, feeder, 9)
+
+
+def test_a_guard_that_dies_is_started_again(line: tuple[Plc, Feeder]) -> None:
+    made, feeder = line
+    accepted(made, feeder, 7)
+    count = made.blocks[-1]["count"]
+    first = feeder.guard
+    os.kill(first, signal.SIGKILL)
+    eventually(lambda: any("started again" in text for text in feeder.events), 10, "an event")
+    becomes(made, {"ready": 1, "verdict": NONE, "count": count}, "it goes on from what is there")
+    accepted(made, feeder, 8)
+    assert made.verdicts == [(7, ACCEPT), (8, ACCEPT)]
+
+
+def test_the_guard_is_small(line: tuple[Plc, Feeder]) -> None:
+    _, feeder = line
+    assert psutil.Process(feeder.guard).memory_info().rss < 40e6
