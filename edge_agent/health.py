@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 
+from edge_agent.source.base import FrameCounts
 from edge_agent.spool import Stamp
 from fleet_contract.messages import Heartbeat, PartVerdict
 from fleet_contract.names import Verdict
@@ -25,6 +26,7 @@ class Meter:
     def __init__(self, start_s: float) -> None:
         self._start_s = start_s
         self.parts = self.no_decision = self.dropped_frames = self.output_failures = 0
+        self.frames = FrameCounts()
         self._latencies: deque[float] = deque(maxlen=1000)
         self._times: deque[float] = deque()
         self._lock = threading.Lock()
@@ -70,6 +72,8 @@ class Meter:
             parts_per_s=round(self.rate(now_s), 3),
             no_decision=self.no_decision,
             dropped_frames=self.dropped_frames,
+            untriggered_frames=self.frames.dropped,
+            incomplete_frames=self.frames.incomplete,
             spool_records=spool[0],
             spool_bytes=spool[1],
             latency_p50_ms=self.latency_ms(0.5),

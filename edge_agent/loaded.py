@@ -17,8 +17,9 @@ class Judge(Protocol):
 
     manifest: Manifest
 
-    def judge(self, frame: Frame) -> Judgement:
-        """Raises DataError for a frame that breaks the schema, ModelError for a model that fails."""
+    def judge(self, frame: Frame, recipe: str = "") -> Judgement:
+        """Raises DataError for a frame that breaks the schema, UnknownRecipe, and ModelError for a
+        model that fails."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,17 +29,17 @@ class ShadowRunner:
     def __init__(self, loaded: Loaded, queue_limit: int) -> None:
         self.digest = loaded.digest
         self._model = loaded.model
-        self._waiting: queue.Queue[tuple[int, Frame, str, Judgement] | None]
+        self._waiting: queue.Queue[tuple[int, Frame, str, str, Judgement] | None]
         self._waiting = queue.Queue(queue_limit)
         self._done: deque[Pair] = deque()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="shadow", daemon=True)
         self._thread.start()
 
-    def offer(self, part: int, frame: Frame, digest: str, active: Judgement) -> bool:
+    def offer(self, part: int, frame: Frame, recipe: str, digest: str, active: Judgement) -> bool:
         """False where there was no time for it: the part is shed."""
         try:
-            self._waiting.put_nowait((part, frame, digest, active))
+            self._waiting.put_nowait((part, frame, recipe, digest, active))
         except queue.Full:
             return False
         return True
@@ -61,9 +61,9 @@ class ShadowRunner:
             work = self._waiting.get()
             if work is None:
                 return
-            part, frame, digest, active = work
+            part, frame, recipe, digest, active = work
             try:
-                judgement: Judgement | None = self._model.judge(frame)
+                judgement: Judgement | None = self._model.judge(frame, recipe)
             except LoupeError:
                 judgement = None
             self._done.append(Pair(part, frame, digest, active, judgement))

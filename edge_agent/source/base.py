@@ -11,14 +11,37 @@ class Captured:
     """One frame and its trigger."""
 
     frame: Frame | None
-    """None where the image could not be decoded: the part is there, its picture is not."""
+    """None where there is no picture: the part is there all the same, and `reason` says why."""
     trigger: int
     arrival_s: float
-    """Monotonic seconds at which the frame reached the agent."""
+    """Monotonic seconds at which the frame, or without one the trigger, reached the agent."""
+    reason: str = "frame_unreadable"
+    """Why there is no frame: frame_unreadable, frame_incomplete, camera_gap or overrun."""
+    recipe: str = ""
+    """The product's variant, as the trigger gave it."""
+    external_id: str = ""
+    """The part's name elsewhere, as the trigger gave it."""
+
+
+@dataclass(slots=True)
+class FrameCounts:
+    """Frames without a part of their own, since the agent's start. Written by one thread."""
+
+    dropped: int = 0
+    """No trigger asked for them, and the inspection had no time."""
+    incomplete: int = 0
+    """Part of the picture was lost on its way."""
 
 
 class CameraLost(Exception):  # noqa: N818
-    """The camera cannot be reached, or does not answer."""
+    """The camera cannot be reached, or does not answer.
+
+    `reconnecting`: the source looks for it by itself and has parts to give meanwhile: ask at once.
+    """
+
+    def __init__(self, text: str, *, reconnecting: bool = False) -> None:
+        super().__init__(text)
+        self.reconnecting = reconnecting
 
 
 class CounterRestarted(Exception):  # noqa: N818

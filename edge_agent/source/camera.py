@@ -1,0 +1,50 @@
+"""The interface of a live camera: one that sends frames whether or not anybody looks."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from fleet_contract.inference.preprocess import Frame
+
+
+@dataclass(frozen=True, slots=True)
+class Grab:
+    """A frame that arrived, not decoded yet."""
+
+    arrival_s: float
+    """Monotonic seconds at which it reached this machine."""
+    missed: int = 0
+    """Frames that the camera sent before it, by its own counter, and that never came."""
+    whole: bool = True
+    """False where part of it was lost on its way: it cannot be retrieved."""
+
+
+class Camera(Protocol):
+    """One connection to a camera. Opened, read and closed by one thread, once."""
+
+    def open(self) -> None:
+        """Connects. Raises CameraLost."""
+
+    def grab(self) -> Grab | None:
+        """Waits for the next frame and keeps it undecoded; None where none came for a while.
+
+        Raises CameraLost.
+        """
+
+    def retrieve(self) -> Frame:
+        """Decodes the frame that was grabbed last. Raises DataError."""
+
+    def close(self) -> None:
+        """Lets go; also where it was never opened."""
+
+
+def in_colours(image: NDArray[Any], channels: int) -> Frame:
+    """RGB or grey from OpenCV's BGR ([h, w, 3]) or grey ([h, w]); depth is kept."""
+    if channels == 1:
+        grey = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+        return np.ascontiguousarray(grey)
+    code = cv2.COLOR_GRAY2RGB if image.ndim == 2 else cv2.COLOR_BGR2RGB
+    return np.ascontiguousarray(cv2.cvtColor(image, code))

@@ -1,0 +1,169 @@
+"""Which frame is which part, and what waits for the inspection. Rules only: values and times in.
+
+A part gets its number when it is known to be one: by a signal at once, by the camera's own trigger
+with its frame, in free run when the inspection takes it. So numbers never skip, and what has a
+number ends in a verdict.
+"""
+
+from collections import deque
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from edge_agent.source.base import Captured, FrameCounts
+from edge_agent.source.camera import Grab
+from edge_agent.trigger.base import Signal
+from fleet_contract.inference.preprocess import Frame
+
+GAP, INCOMPLETE, OVERRUN = "camera_gap", "frame_incomplete", "overrun"
+
+
+class Parts(Protocol):
+    """Not thread-safe."""
+
+    def begin(self, after: int) -> None:
+        """The last part that is done."""
+
+    def wants(self, arrival_s: float) -> bool:
+        """Whether a frame that arrived then is to be decoded."""
+
+    def add(self, grab: Grab, frame: Frame | None) -> None:
+        """A frame that was wanted; None where it could not be decoded or is not whole."""
+
+    def take(self, now_s: float) -> Captured | None:
+        """The next part, or None where there is none yet."""
+
+    def wake_s(self) -> float | None:
+        """When `take` may have one without a further frame; None: not by itself."""
+
+
+def _captured(grab: Grab, frame: Frame | None, number: int = 0) -> Captured:
+    if grab.whole:
+        return Captured(frame, number, grab.arrival_s)
+    return Captured(None, number, grab.arrival_s, INCOMPLETE)
+
+
+class FreeRun:
+    """Every frame is a part, at most `rate_hz` of them; the oldest gives way when `limit` wait."""
+
+    def __init__(self, limit: int, counts: FrameCounts, rate_hz: float | None) -> None:
+        self._limit, self._counts = limit, counts
+        self._period_s = 1 / rate_hz if rate_hz else 0.0
+        self._due_s = -1e9
+        self._number = 0
+        self._ready: deque[Captured] = deque()
+
+    def begin(self, after: int) -> None:
+        self._number = after
+
+    def wants(self, arrival_s: float) -> bool:
+        return arrival_s >= self._due_s
+
+    def add(self, grab: Grab, frame: Frame | None) -> None:
+        # On its beat where it keeps up, so that a camera slightly off does not lose every other.
+        self._due_s = max(self._due_s, grab.arrival_s - self._period_s / 2) + self._period_s
+        self._counts.dropped += grab.missed
+        self._counts.incomplete += not grab.whole
+        self._ready.append(_captured(grab, frame))
+        if len(self._ready) > self._limit:
+            self._ready.popleft()
+            self._counts.dropped += 1
+
+    def take(self, now_s: float) -> Captured | None:  # noqa: ARG002 - nothing grows old here
+        if not self._ready:
+            return None
+        self._number += 1
+        return replace(self._ready.popleft(), trigger=self._number)
+
+    def wake_s(self) -> float | None:
+        return None
+
+
+class _Triggered:
+    """Parts that have their number: none is dropped, but only `limit` pictures are held."""
+
+    def __init__(self, limit: int, counts: FrameCounts) -> None:
+        self._limit, self._counts = limit, counts
+        self._number = self._held = 0
+        self._ready: deque[Captured] = deque()
+
+    def begin(self, after: int) -> None:
+        self._number = after
+
+    def take(self, now_s: float) -> Captured | None:  # noqa: ARG002 - for those that expire
+        if not self._ready:
+            return None
+        captured = self._ready.popleft()
+        self._held -= captured.frame is not None
+        return captured
+
+    def _append(self, captured: Captured) -> None:
+        if captured.frame is not None and self._held >= self._limit:
+            captured = replace(captured, frame=None, reason=OVERRUN)
+        self._held += captured.frame is not None
+        self._ready.append(captured)
+
+    def wake_s(self) -> float | None:
+        return None
+
+
+class LineTriggered(_Triggered):
+    """The camera's own input is the trigger: every frame that it sends is a part."""
+
+    def wants(self, arrival_s: float) -> bool:  # noqa: ARG002 - all are
+        return True
+
+    def add(self, grab: Grab, frame: Frame | None) -> None:
+        self._counts.incomplete += not grab.whole
+        for _ in range(grab.missed):
+            self._number += 1
+            self._append(Captured(None, self._number, grab.arrival_s, GAP))
+        self._number += 1
+        self._append(_captured(grab, frame, self._number))
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    number: int
+    due_s: float
+    signal: Signal
+
+
+class Signalled(_Triggered):
+    """The first frame that arrives `delay_s` after a signal, or later, is its part's.
+
+    Without one for `timeout_s` more the part ends without a picture.
+    """
+
+    def __init__(self, limit: int, counts: FrameCounts, delay_s: float, timeout_s: float) -> None:
+        super().__init__(limit, counts)
+        self._delay_s, self._timeout_s = delay_s, timeout_s
+        self._pending: deque[_Pending] = deque()
+
+    def fire(self, signal: Signal) -> int:
+        """Takes a signal; the number of its part."""
+        self._number += 1
+        self._pending.append(_Pending(self._number, signal.at_s + self._delay_s, signal))
+        return self._number
+
+    def wants(self, arrival_s: float) -> bool:
+        return bool(self._pending) and self._pending[0].due_s <= arrival_s
+
+    def add(self, grab: Grab, frame: Frame | None) -> None:
+        self._counts.incomplete += not grab.whole
+        while self.wants(grab.arrival_s):
+            pending = self._pending.popleft()
+            self._append(_named(_captured(grab, frame, pending.number), pending.signal))
+
+    def take(self, now_s: float) -> Captured | None:
+        while self._pending and now_s > self._pending[0].due_s + self._timeout_s:
+            pending = self._pending.popleft()
+            gap = Captured(None, pending.number, pending.signal.at_s, GAP)
+            self._append(_named(gap, pending.signal))
+        return super().take(now_s)
+
+    def wake_s(self) -> float | None:
+        return self._pending[0].due_s + self._timeout_s if self._pending else None
+
+
+def _named(captured: Captured, signal: Signal) -> Captured:
+    return replace(captured, recipe=signal.recipe, external_id=signal.external_id)

@@ -1,0 +1,46 @@
+"""The interface of a trigger, and what it says of a part."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from fleet_contract.errors import DataError
+from fleet_contract.messages import NAME_LENGTH
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """A part lies before the camera."""
+
+    at_s: float
+    """Monotonic seconds at which the signal reached this machine."""
+    external_id: str = ""
+    """The part's name elsewhere, such as a serial number; empty where the line gives none."""
+    recipe: str = ""
+    """The product's variant; empty is the line without a recipe."""
+
+
+Fire = Callable[[Signal], int]
+"""Takes a signal and returns the number of its part. From any thread."""
+
+
+class Trigger(Protocol):
+    """Calls `fire` for each part, from a thread of its own."""
+
+    def start(self, fire: Fire) -> None:
+        """Begins. Once."""
+
+    def close(self) -> None:
+        """Ends; no signal comes after. Also where it never began."""
+
+
+def checked_signal(at_s: float, external_id: str, recipe: str) -> Signal:
+    """A signal with words from outside. Raises DataError for one that no record could carry."""
+    for name, word in (("part id", external_id), ("recipe", recipe)):
+        if len(word) > NAME_LENGTH or not word.isprintable():
+            raise DataError(
+                f"the trigger's {name} cannot be kept",
+                expected=f"at most {NAME_LENGTH} printable characters",
+                found=f"{len(word)}: {word[:40]!r}",
+            )
+    return Signal(at_s, external_id, recipe)
