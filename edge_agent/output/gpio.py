@@ -55,7 +55,7 @@ class GpioPeer:
 
     def show(self, signals: Signals) -> None:
         active = levels(signals)
-        values = {
+        values: dict[int | str, Value] = {
             line: Value.ACTIVE if active[name] else Value.INACTIVE
             for name, line in self._lines.items()
         }

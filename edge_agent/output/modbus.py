@@ -5,6 +5,7 @@ sees half of it. Coils, where they are wanted, are written after the registers.
 """
 
 import logging
+from typing import Any
 
 from pymodbus.client import ModbusTcpClient
 from pymodbus.exceptions import ModbusException
@@ -57,7 +58,7 @@ class ModbusPeer:
         self.heartbeat_s = heartbeat
         self._unit, self._registers, self._coils = unit, registers, coils
         # One try each: what is late is no decision, so that asking again helps nobody.
-        self._client = ModbusTcpClient(host, port=port, timeout=timeout, retries=0)
+        self._client: Any = ModbusTcpClient(host, port=port, timeout=timeout, retries=0)
 
     def open(self) -> None:
         self._client.close()

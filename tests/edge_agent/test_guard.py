@@ -1,5 +1,6 @@
 """The guard, as a process before a real Modbus server: no verdict outlives who gave it."""
 
+import json
 import os
 import signal
 import time
@@ -10,6 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.edge_agent.conftest import Scene
 from tests.support.feeder import Feeder
 from tests.support.plc import Plc, becomes, plc
 from tests.support.wait import eventually
@@ -137,3 +139,27 @@ def test_a_guard_that_dies_is_started_again(line: tuple[Plc, Feeder]) -> None:
 def test_the_guard_is_small(line: tuple[Plc, Feeder]) -> None:
     _, feeder = line
     assert psutil.Process(feeder.guard).memory_info().rss < 40e6
+
+
+def test_a_whole_station_tells_its_plc_and_leaves_nothing_behind_when_killed(scene: Scene) -> None:
+    with plc() as made:
+        station = scene.station()
+        modbus = {**output(made.port), "hold": "60s", "heartbeat": "100ms", "timeout": "500ms"}
+        lines = "\n".join(f"{key} = {json.dumps(value)}" for key, value in modbus.items())
+        station.config.write_text(f"{station.config.read_text()}\n[[outputs]]\n{lines}\n")
+        station.start()
+        eventually(lambda: made.verdicts, 20, "parts are told before there is a bundle")
+        assert {block["ready"] for block in made.blocks} == {0}, "but the line is not ready"
+        digest = scene.release()
+        scene.server.assign(scene.device, digest)
+        scene.reaches(digest, "committed")
+        becomes(made, {"ready": 1}, "the line is ready")
+        eventually(lambda: made.blocks[-1]["verdict"] != NONE, 10, "a verdict stands")
+        station.kill()
+        becomes(made, {"ready": 0, "verdict": NONE}, "nothing stands")
+        beat = made.blocks[-1]["heartbeat"]
+        station.start()
+        becomes(made, {"ready": 1}, "the next agent's guard goes on", timeout_s=30)
+        eventually(lambda: made.blocks[-1]["heartbeat"] != beat, 5, "the heartbeat goes on")
+        assert station.stop() == 0
+        becomes(made, {"ready": 0, "verdict": NONE}, "an agent that ends says so")

@@ -25,13 +25,13 @@ class Plc:
         """Each write of the block, in its order, by the names of the register map."""
         self.coils: list[dict[str, bool]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._server: ModbusTcpServer | None = None
+        self._server: Any = None
         self._thread: threading.Thread | None = None
 
     @property
     def now(self) -> dict[str, int]:
         """What the registers hold, read as a program of the plant would."""
-        client = ModbusTcpClient("127.0.0.1", port=self.port, timeout=2)
+        client: Any = ModbusTcpClient("127.0.0.1", port=self.port, timeout=2)
         assert client.connect()
         words = client.read_holding_registers(0, count=len(REGISTERS)).registers
         client.close()
