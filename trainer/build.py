@@ -39,7 +39,7 @@ from trainer.runs.record import Recorder
 from trainer.samples import Samples, load_samples
 from trainer.statistical import fit_statistical
 from trainer.synthetic import add_anomaly
-from trainer.training import Progress, StoppedError
+from trainer.training import Progress, StoppedError, learns_on
 from trainer.weights import weights_name
 
 _LOOKED, _LOADED, _TRAINED, _EXPORTED, _MEASURED = 0.01, 0.03, 0.8, 0.9, 0.97
@@ -175,7 +175,8 @@ class Builder:
         if settings.family == "statistical" or settings.network != "pretrained":
             return {}
         self._tell(_EXPORTED, "fitting the baseline")
-        spec = geometry.preprocess
+        # It knows each place of the part, so it sees pictures whole.
+        spec = geometry.preprocess.model_copy(update={"tiling": None})
         model = fit_statistical(images, self._config, (spec.height, spec.width))
         kept = load_images(self._store, sides.holdout, spec, images.classes)
         scores = Ensemble([TorchMember(model, model.final)], "mean", spec).member_logits(kept)[0]
@@ -298,7 +299,7 @@ class Builder:
             dataset=self._origin.sample_of or self._version.digest(),
             threads=torch.get_num_threads(), smoke=self._origin.sample_of is not None,
             start=archive.digest(self._champion) if self._champion and start else None,
-            device=torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+            device=learns_on(),
         )  # fmt: skip
 
     def _compare(self, challenger: Judged, samples: Samples) -> dict[str, Any]:

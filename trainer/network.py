@@ -67,6 +67,17 @@ class LightTrunk(nn.Module):
         return [quarter, self.at_8(quarter)]
 
 
+class Depthwise(nn.Conv2d):
+    """Filters each channel by itself. It learns in float32 where others learn in bfloat16: on a CPU
+    its gradient takes three times as long in the narrow type."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        if not (self.training and self.weight.requires_grad):
+            return super().forward(maps)
+        with torch.autocast(maps.device.type, enabled=False):
+            return super().forward(maps.float())
+
+
 class InvertedResidual(nn.Module):
     """Widen by 1x1, filter each channel by itself, narrow by 1x1 (Sandler 2018)."""
 
@@ -174,8 +185,9 @@ def _normed(
     stride: int = 1,
     groups: int = 1,
 ) -> nn.Sequential:
+    kind = Depthwise if groups > 1 else nn.Conv2d
     return nn.Sequential(
-        nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False),
+        kind(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False),
         nn.BatchNorm2d(outputs, eps=1e-3),
         activation,
     )

@@ -155,7 +155,8 @@ class _Training:
         settings = setting.config.train
         torch.manual_seed(setting.seed)
         torch.set_num_threads(settings.threads or os.cpu_count() or 1)
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._device = _device()
+        self._narrow = _narrow(self._device)
         kinds = len(images.classes) if settings.family == "supervised" else 0
         channels = images.pixels.shape[3]
         model = make_network(settings.network, channels, settings.width_factor, kinds)
@@ -208,7 +209,7 @@ class _Training:
             group["lr"] = _rate(self._peak, self._share) * group["factor"]
         self._model.train()
         batch = batch.to(self._device)
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._device.type == "cuda"):
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._narrow):
             seen = self._model.look(batch.image)
         decision = decide_loss(seen.peak.float(), batch)
         loss = _DECISION_WEIGHT * decision + locate_loss(seen.mask.float(), batch)
@@ -264,6 +265,22 @@ class _Training:
         torch.set_rng_state(state["torch"])
         self._smooth.state = state["smooth"]
         self._step, self._share, self._used_s = state["step"], state["share"], state["used_s"]
+
+
+def learns_on() -> str:
+    """The device that trainings of this machine run on, and the type that it multiplies."""
+    device = _device()
+    name = torch.cuda.get_device_name() if device.type == "cuda" else device.type
+    return f"{name}, {'bfloat16' if _narrow(device) else 'float32'}"
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _narrow(device: torch.device) -> bool:
+    """Whether it learns in bfloat16: GPUs, and CPUs with matrix units (AMX), do so twice as fast."""
+    return device.type == "cuda" or bool(torch.cpu.get_capabilities().get("amx_bf16", False))
 
 
 class Smooth:
