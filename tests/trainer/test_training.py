@@ -11,7 +11,7 @@ from torch.nn.functional import max_pool2d
 
 from fleet_contract.clock import ManualClock
 from fleet_contract.dataset import DatasetItem, DatasetVersion
-from fleet_contract.errors import BundleError
+from fleet_contract.errors import BundleError, DataError
 from fleet_contract.manifest import Preprocess
 from tests.trainer.conftest import CONFIG
 from trainer.augment import Batches
@@ -308,6 +308,24 @@ def test_after_calibration_held_out_good_parts_lie_below_one_half() -> None:
     assert float(np.median(moved)) == pytest.approx(-2.5, abs=0.1)
     assert promise.at_most == pytest.approx(1 / 25)
     assert promise.threshold == 0.5
+
+
+def test_a_part_counts_once_however_many_images_it_has() -> None:
+    model, good = small_net(1), _levels()
+    items = [i.model_copy(update={"group": str(n // 4)}) for n, i in enumerate(good.items)]
+    with torch.no_grad():
+        model.locate.weight.mul_(1000)
+    spec = Preprocess(height=64, width=64, channel_order="grey")
+    ensemble = Ensemble([TorchMember(model, model.final)], "mean", spec)
+    promise = calibrate(ensemble, replace(good, items=items), ThresholdTable(overkill_at_most=0.2))
+    assert (promise.parts, promise.at_most) == (6, 0.2)
+    # Five of six parts may be relied on: the sixth, and only it, may lie above.
+    above = {items[int(i)].group for i in np.flatnonzero(ensemble.scores(good) >= 0.5)}
+    assert len(above) <= 1
+    with pytest.raises(DataError, match="too few good parts"):
+        calibrate(ensemble, replace(good, items=[
+            i.model_copy(update={"group": str(n // 8)}) for n, i in enumerate(good.items)
+        ]), ThresholdTable())  # fmt: skip
 
 
 def test_a_promise_of_escapes_puts_the_threshold_below_the_defective() -> None:
