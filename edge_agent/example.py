@@ -33,12 +33,48 @@ name = "watch-case"
 deadline = "500ms"              # a later verdict is no_decision
 
 [source]
-kind = "line_camera"            # or: kind = "folder", path = "images", rate = "4Hz",
-url = "http://127.0.0.1:8500"   #     pattern = "*.png", repeat = false
+kind = "line_camera"            # numbered triggers and a buffer, over HTTP; others below, and in
+url = "http://127.0.0.1:8500"   # how-to/connect-a-camera.md
 camera = "cam-1"
 channels = 3
 depth = 8                       # bits of a channel, or 16
 timeout = "5s"
+
+# [source]                      # image files in the order of their names
+# kind = "folder"
+# path = "images"
+# pattern = "*.png"
+# rate = "4Hz"
+# repeat = false
+# channels = 3
+# depth = 8
+
+# [source]                      # the frames of a video file
+# kind = "video"
+# path = "film.mp4"
+# rate = "4Hz"
+# repeat = false
+# channels = 3
+
+# [source]                      # a network camera: MJPEG over HTTP
+# kind = "mjpeg"
+# url = "http://name:password@192.168.0.20/video.mjpg"
+# channels = 3
+# queue = 4                     # frames that may wait for the inspection
+# max_age = "2s"                # without a new frame for this long the camera is lost
+
+# [source]                      # a network camera: RTSP over TCP; queue and max_age as above
+# kind = "rtsp"
+# url = "rtsp://name:password@192.168.0.20/stream1"
+
+# [source]                      # images that another program sends: POST /parts
+# kind = "push"
+# host = "127.0.0.1"
+# port = 8600
+# queue = 16                    # images that may wait; more are refused with 503
+# max_image = "32MB"
+# channels = 3
+# depth = 8
 
 [[outputs]]                     # as many as are wanted; none: verdicts go to the server alone
 kind = "jsonl"                  # each verdict as a line in file

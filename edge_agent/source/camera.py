@@ -44,7 +44,8 @@ class Camera(Protocol):
 def in_colours(image: NDArray[Any], channels: int) -> Frame:
     """RGB or grey from OpenCV's BGR ([h, w, 3]) or grey ([h, w]); depth is kept."""
     if channels == 1:
-        grey = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
-        return np.ascontiguousarray(grey)
-    code = cv2.COLOR_GRAY2RGB if image.ndim == 2 else cv2.COLOR_BGR2RGB
-    return np.ascontiguousarray(cv2.cvtColor(image, code))
+        code = None if image.ndim == 2 else cv2.COLOR_BGR2GRAY
+    else:
+        code = cv2.COLOR_GRAY2RGB if image.ndim == 2 else cv2.COLOR_BGR2RGB
+    turned: NDArray[Any] = image if code is None else cv2.cvtColor(image, code)
+    return np.ascontiguousarray(turned)

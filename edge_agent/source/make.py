@@ -1,23 +1,63 @@
 """The source that the configuration asks for."""
 
-from edge_agent.source.base import Source
-from edge_agent.source.folder import FolderSource
+from collections.abc import Callable
+
+from edge_agent.source.base import FrameCounts, Source
+from edge_agent.source.camera import Camera
+from edge_agent.source.folder import Folder
 from edge_agent.source.line_camera import LineCamera
-from edge_agent.source.settings import FolderSource as FolderConfig
-from edge_agent.source.settings import LineCameraSource
+from edge_agent.source.live import LiveSource
+from edge_agent.source.mjpeg import MjpegCamera
+from edge_agent.source.opencv import rtsp_camera
+from edge_agent.source.parts import FreeRun
+from edge_agent.source.push import PushSource
+from edge_agent.source.replay import Replay
+from edge_agent.source.settings import (
+    FolderSource,
+    LineCameraSource,
+    LiveConfig,
+    MjpegSource,
+    SourceConfig,
+    VideoSource,
+)
+from edge_agent.source.settings import PushSource as PushConfig
+from edge_agent.source.video import Video
 from fleet_contract.clock import Clock
 
 
-def make_source(config: LineCameraSource | FolderConfig, clock: Clock) -> Source:
-    """Raises ConfigError for a folder without images."""
+def make_source(config: SourceConfig, clock: Clock, counts: FrameCounts, base: int = 0) -> Source:
+    """`base` is what a part's number is above its trigger's.
+
+    Raises ConfigError for a folder or file without images, ResourceError for a port that is taken.
+    """
     if isinstance(config, LineCameraSource):
         return LineCamera(config.url, config.channels, config.timeout, clock, config.depth)
-    return FolderSource(
-        config.path,
-        pattern=config.pattern,
-        rate_hz=config.rate,
-        channels=config.channels,
-        depth=config.depth,
-        repeat=config.repeat,
-        clock=clock,
+    if isinstance(config, FolderSource | VideoSource):
+        return _replay(config, clock)
+    if isinstance(config, PushConfig):
+        return PushSource(
+            config.host, config.port, clock, channels=config.channels, depth=config.depth,
+            queue=config.queue, max_image=config.max_image, base=base,
+        )  # fmt: skip
+    parts = FreeRun(config.queue, counts, None)
+    return LiveSource(
+        _connector(config, clock), parts, None, clock, max_age_s=config.max_age, base=base
     )
+
+
+def _replay(config: FolderSource | VideoSource, clock: Clock) -> Replay:
+    if isinstance(config, FolderSource):
+        pictures: Folder | Video = Folder(
+            config.path, config.pattern, config.channels, config.depth
+        )
+    else:
+        pictures = Video(config.path, config.channels)
+    return Replay(pictures, rate_hz=config.rate, repeat=config.repeat, clock=clock)
+
+
+def _connector(config: LiveConfig, clock: Clock) -> Callable[[], Camera]:
+    # A library's own timeout comes after the watchdog: it ends a reader that was given up.
+    limit_s = 2 * config.max_age
+    if isinstance(config, MjpegSource):
+        return lambda: MjpegCamera(config.url, config.channels, limit_s, clock)
+    return lambda: rtsp_camera(config.url, config.channels, limit_s, clock)

@@ -56,7 +56,7 @@ class OpenCvCamera:
 def rtsp_camera(url: str, channels: int, timeout_s: float, clock: Clock) -> OpenCvCamera:
     """RTSP with its media over TCP: what UDP loses shows as smeared pictures that look whole."""
     # OpenCV takes FFmpeg's options from the environment alone.
-    os.environ[_FFMPEG_OPTIONS] = "rtsp_transport;tcp|fflags;nobuffer"
+    os.environ[_FFMPEG_OPTIONS] = "rtsp_transport;tcp"
     limit_ms = round(timeout_s * 1e3)
     settings = [
         cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, max(limit_ms, 5000), cv2.CAP_PROP_READ_TIMEOUT_MSEC, limit_ms,

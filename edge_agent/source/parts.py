@@ -59,8 +59,9 @@ class FreeRun:
         return arrival_s >= self._due_s
 
     def add(self, grab: Grab, frame: Frame | None) -> None:
-        # On its beat where it keeps up, so that a camera slightly off does not lose every other.
-        self._due_s = max(self._due_s, grab.arrival_s - self._period_s / 2) + self._period_s
+        # On its beat while it keeps up, so that a camera slightly off does not lose every other.
+        late = grab.arrival_s - self._due_s >= self._period_s
+        self._due_s = (grab.arrival_s if late else self._due_s) + self._period_s
         self._counts.dropped += grab.missed
         self._counts.incomplete += not grab.whole
         self._ready.append(_captured(grab, frame))

@@ -4,11 +4,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from edge_agent.source.base import CameraLost, Captured, CounterRestarted, Source
-from edge_agent.source.folder import FolderSource
+from edge_agent.source.folder import Folder
 from edge_agent.source.line_camera import LineCamera
+from edge_agent.source.replay import Pictures, Replay
+from edge_agent.source.video import Video
 from fleet_contract.clock import SystemClock
 from fleet_contract.errors import ConfigError
 from fleet_contract.inference.preprocess import encode_png
@@ -16,6 +19,7 @@ from hil.camera.camera import CameraSpec
 from hil.camera.client import Bench
 from hil.camera.server import Ports, serving
 from tests.support.broker import free_port
+from tests.support.peers import video
 from tests.support.tiny_bundle import solid
 from tests.support.wait import eventually
 
@@ -38,11 +42,13 @@ def take(source: Source, count: int) -> list[Captured]:
 def make(kind: str, ports: Ports, folder: Path) -> Source:
     if kind == "line_camera":
         return LineCamera(ports.url, 3, 5.0, SystemClock())
+    if kind == "video":
+        video(folder / "film.avi", 12)
+        return Replay(Video(folder / "film.avi", 3), rate_hz=200, repeat=True, clock=SystemClock())
     for red in range(12):
         (folder / f"{red:02}.png").write_bytes(encode_png(solid(red * 10)))
-    return FolderSource(
-        folder, pattern="*.png", rate_hz=200, channels=3, repeat=True, clock=SystemClock()
-    )
+    pictures = Folder(folder, "*.png", 3)
+    return Replay(pictures, rate_hz=200, repeat=True, clock=SystemClock())
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +57,7 @@ def ports() -> Iterator[Ports]:
         yield where
 
 
-@pytest.mark.parametrize("kind", ["line_camera", "folder"])
+@pytest.mark.parametrize("kind", ["line_camera", "folder", "video"])
 class TestEverySource:
     def test_triggers_come_in_order_after_the_one_that_is_done(
         self, kind: str, ports: Ports, tmp_path: Path
@@ -122,16 +128,63 @@ def test_a_frozen_camera_is_lost_within_its_timeout() -> None:
 
 def test_a_file_that_is_no_image_is_a_part_without_a_frame(tmp_path: Path) -> None:
     (tmp_path / "1.png").write_bytes(b"not an image")
-    source = FolderSource(
-        tmp_path, pattern="*.png", rate_hz=100, channels=3, repeat=False, clock=SystemClock()
-    )
+    source = replay(Folder(tmp_path, "*.png", 3))
     source.start(None)
-    assert take(source, 1)[0].frame is None
+    part = take(source, 1)[0]
+    assert (part.frame, part.reason) == (None, "frame_unreadable")
     assert source.next(0.01) is None
+
+
+def replay(pictures: Pictures, *, repeat: bool = False) -> Replay:
+    return Replay(pictures, rate_hz=500, repeat=repeat, clock=SystemClock())
+
+
+def levels(frames: list[Captured]) -> list[int]:
+    """Grey levels of the film's frames, in tens."""
+    return [round(float(one.frame.mean()) / 10) for one in frames if one.frame is not None]
+
+
+def test_a_film_is_replayed_frame_by_frame_also_from_its_middle(tmp_path: Path) -> None:
+    video(tmp_path / "film.avi", 12)
+    source = replay(Video(tmp_path / "film.avi", 3), repeat=True)
+    source.start(9)
+    frames = take(source, 6)
+    assert [one.trigger for one in frames] == [10, 11, 12, 13, 14, 15]
+    assert levels(frames) == [9, 10, 11, 0, 1, 2]
+    source.start(26)
+    assert levels(take(source, 2)) == [2, 3]
+    source.close()
+
+
+def test_a_film_that_is_not_repeated_ends(tmp_path: Path) -> None:
+    video(tmp_path / "film.avi", 3)
+    source = replay(Video(tmp_path / "film.avi", 1))
+    source.start(None)
+    frames = take(source, 3)
+    assert frames[0].frame is not None
+    assert frames[0].frame.ndim == 2
+    assert [source.next(0.01) for _ in range(3)] == [None, None, None]
+
+
+def test_images_of_16_bits_keep_their_depth_and_of_8_are_then_refused(tmp_path: Path) -> None:
+    deep = np.full((8, 8), 40_000, np.uint16)
+    (tmp_path / "1.png").write_bytes(encode_png(deep))
+    (tmp_path / "2.png").write_bytes(encode_png(solid(3)))
+    source = replay(Folder(tmp_path, "*.png", 1, 16))
+    source.start(None)
+    first, second = take(source, 2)
+    assert first.frame is not None
+    assert first.frame.dtype == np.uint16
+    assert first.frame.max() == 40_000
+    assert second.frame is None
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"source\.path"):
-        FolderSource(
-            tmp_path, pattern="*.png", rate_hz=1, channels=3, repeat=False, clock=SystemClock()
-        )
+        Folder(tmp_path, "*.png", 3)
+
+
+def test_a_file_that_is_no_film_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "film.mp4").write_bytes(b"not a film")
+    with pytest.raises(ConfigError, match=r"source\.path"):
+        Video(tmp_path / "film.mp4", 3)

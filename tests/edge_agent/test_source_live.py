@@ -1,0 +1,128 @@
+"""Live cameras, each against its real peer: one suite over all of them."""
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge_agent.source.base import CameraLost, Captured, FrameCounts, Source
+from edge_agent.source.make import make_source
+from edge_agent.source.settings import LiveConfig, MjpegSource, RtspSource
+from fleet_contract.clock import SystemClock
+from tests.support.peers import Peer, mjpeg_peer, rtsp_peer
+from tests.support.wait import eventually
+
+MAX_AGE: Any = "800ms"
+
+
+@dataclass
+class Stage:
+    """A source before a peer that is not started yet."""
+
+    peer: Peer
+    source: Source
+    counts: FrameCounts
+
+
+def before_a_peer(kind: str, folder: Path) -> tuple[Peer, LiveConfig]:
+    if kind == "rtsp":
+        peer, url = rtsp_peer()
+        return peer, RtspSource(kind="rtsp", url=url, max_age=MAX_AGE)
+    words = ["nolength"] if kind == "mjpeg without lengths" else []
+    peer, url = mjpeg_peer(folder, *words)
+    return peer, MjpegSource(kind="mjpeg", url=url, max_age=MAX_AGE)
+
+
+@pytest.fixture
+def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
+    peer, config = before_a_peer(request.param, tmp_path)
+    counts = FrameCounts()
+    source = make_source(config, SystemClock(), counts)
+    yield Stage(peer, source, counts)
+    source.close()
+    peer.kill()
+
+
+def take(source: Source, count: int) -> list[Captured]:
+    """The next parts; fails where the camera is lost."""
+    parts: list[Captured] = []
+
+    def enough() -> bool:
+        part = source.next(0.1)
+        parts.extend([part] if part else [])
+        return len(parts) >= count
+
+    eventually(enough, 20, f"{count} parts")
+    return parts
+
+
+def until_lost(source: Source) -> str:
+    """Takes what still comes, until the camera is lost; why it is."""
+    with pytest.raises(CameraLost) as caught:
+        take(source, 10_000)
+    return str(caught.value)
+
+
+def until_back(source: Source) -> Captured:
+    """The first part after a loss."""
+
+    def part() -> Captured | None:
+        try:
+            return source.next(0.1)
+        except CameraLost:
+            return None
+
+    deadline = time.monotonic() + 20
+    while (captured := part()) is None:
+        assert time.monotonic() < deadline, "the camera does not come back"
+    return captured
+
+
+@pytest.mark.parametrize("stage", ["mjpeg", "mjpeg without lengths", "rtsp"], indirect=True)
+class TestEveryLiveCamera:
+    def test_numbers_go_on_and_survive_freezing_and_dying(self, stage: Stage) -> None:
+        peer, source = stage.peer, stage.source
+        peer.start()
+        source.start(41)
+        parts = take(source, 5)
+        peer.freeze()
+        assert "no new frame" in until_lost(source)
+        peer.thaw()
+        back = until_back(source)
+        peer.kill()
+        until_lost(source)
+        peer.start()
+        again = until_back(source)
+        assert [part.trigger for part in parts] == [42, 43, 44, 45, 46]
+        assert back.trigger < again.trigger
+        for part in (*parts, back, again):
+            assert part.frame is not None
+            red, green, blue = part.frame[40, 60]
+            assert red > 150 > 60 > max(green, blue)
+
+    def test_a_camera_that_is_away_is_lost_and_its_password_is_not_told(self, stage: Stage) -> None:
+        stage.source.start(None)
+        told = until_lost(stage.source)
+        assert "127.0.0.1" in told
+        assert "secret" not in told
+
+    def test_closing_leaves_no_thread(self, stage: Stage) -> None:
+        before = set(threading.enumerate())
+        stage.peer.start()
+        stage.source.start(None)
+        take(stage.source, 1)
+        stage.source.close()
+        assert set(threading.enumerate()) <= before
+
+    def test_frames_that_nobody_takes_are_dropped_and_counted(self, stage: Stage) -> None:
+        stage.peer.start()
+        stage.source.start(None)
+        first = take(stage.source, 1)[0]
+        eventually(lambda: stage.counts.dropped >= 5, 20, "frames are dropped")
+        late = take(stage.source, 1)[0]
+        assert (first.trigger, late.trigger) == (1, 2)
+        assert late.arrival_s > first.arrival_s

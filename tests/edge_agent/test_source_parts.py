@@ -1,0 +1,136 @@
+"""Which frame is which part: rules alone, with times as values."""
+
+import numpy as np
+
+from edge_agent.source.base import Captured, FrameCounts
+from edge_agent.source.camera import Grab
+from edge_agent.source.parts import FreeRun, LineTriggered, Parts, Signalled
+from edge_agent.trigger.base import Signal
+from fleet_contract.inference.preprocess import Frame
+
+
+def picture(level: int) -> Frame:
+    return np.full((2, 2), level, np.uint8)
+
+
+def frames(parts: Parts, *arrivals: float) -> None:
+    """Frames at these times, each as grey as its time in seconds; only what is wanted is added."""
+    for at in arrivals:
+        if parts.wants(at):
+            parts.add(Grab(at), picture(int(at)))
+
+
+def drain(parts: Parts, now_s: float = 0.0) -> list[Captured]:
+    taken = []
+    while (one := parts.take(now_s)) is not None:
+        taken.append(one)
+    return taken
+
+
+def shown(captured: list[Captured]) -> list[tuple[int, int | str]]:
+    """Number, and the grey of the picture or why there is none."""
+    return [
+        (one.trigger, one.reason if one.frame is None else int(one.frame[0, 0])) for one in captured
+    ]
+
+
+def test_in_free_run_the_oldest_frames_give_way_and_numbers_stay_whole() -> None:
+    counts = FrameCounts()
+    parts = FreeRun(2, counts, None)
+    parts.begin(7)
+    frames(parts, 1, 2, 3, 4, 5)
+    assert shown(drain(parts)) == [(8, 4), (9, 5)]
+    assert counts.dropped == 3
+
+
+def test_free_run_takes_no_more_frames_than_its_rate() -> None:
+    parts = FreeRun(99, FrameCounts(), 1.0)
+    frames(parts, *np.arange(1, 11, 0.25))
+    assert len(drain(parts)) == 10
+
+
+def test_a_camera_slightly_slower_than_the_rate_loses_no_frame() -> None:
+    parts = FreeRun(99, FrameCounts(), 10.0)
+    frames(parts, *np.arange(0, 3, 0.101))
+    assert len(drain(parts)) == 30
+
+
+def test_frames_that_a_camera_says_it_sent_count_as_dropped_in_free_run() -> None:
+    counts = FrameCounts()
+    parts = FreeRun(9, counts, None)
+    parts.add(Grab(1.0, missed=3), picture(1))
+    assert shown(drain(parts)) == [(1, 1)]
+    assert counts.dropped == 3
+
+
+def signalled(limit: int = 9, delay_s: float = 0.0, timeout_s: float = 1.0) -> Signalled:
+    return Signalled(limit, FrameCounts(), delay_s, timeout_s)
+
+
+def test_the_first_frame_after_a_signal_is_its_part() -> None:
+    parts = signalled()
+    parts.begin(40)
+    frames(parts, 9)
+    assert parts.fire(Signal(10.5, "SN-1", "steel")) == 41
+    frames(parts, 10, 11, 12)
+    (part,) = drain(parts)
+    assert shown([part]) == [(41, 11)]
+    assert (part.external_id, part.recipe, part.arrival_s) == ("SN-1", "steel", 11)
+
+
+def test_the_delay_lets_the_part_travel_to_the_camera() -> None:
+    parts = signalled(delay_s=2.0)
+    parts.fire(Signal(10.5))
+    frames(parts, 11, 12, 13, 14)
+    assert shown(drain(parts)) == [(1, 13)]
+
+
+def test_signals_between_two_frames_are_parts_each() -> None:
+    parts = signalled()
+    parts.fire(Signal(10.2))
+    parts.fire(Signal(10.4))
+    frames(parts, 11, 12)
+    assert shown(drain(parts)) == [(1, 11), (2, 11)]
+
+
+def test_a_signal_without_a_frame_in_time_is_a_part_all_the_same() -> None:
+    parts = signalled(delay_s=0.5, timeout_s=1.0)
+    parts.fire(Signal(10.0, "SN-1"))
+    assert parts.wake_s() == 11.5
+    assert drain(parts, 11.4) == []
+    (part,) = drain(parts, 11.6)
+    assert (part.trigger, part.frame, part.reason) == (1, None, "camera_gap")
+    assert (part.external_id, part.arrival_s) == ("SN-1", 10.0)
+    frames(parts, 12)
+    assert drain(parts, 12.0) == []
+
+
+def test_signals_that_pile_up_keep_their_parts_and_lose_their_pictures() -> None:
+    parts = signalled(limit=2)
+    for number in range(4):
+        parts.fire(Signal(number + 0.5))
+        frames(parts, number + 1)
+    assert shown(drain(parts)) == [(1, 1), (2, 2), (3, "overrun"), (4, "overrun")]
+    parts.fire(Signal(5.5))
+    frames(parts, 6)
+    assert shown(drain(parts)) == [(5, 6)]
+
+
+def test_a_frame_that_is_not_whole_is_a_part_without_a_picture() -> None:
+    parts = signalled()
+    parts.fire(Signal(1.0))
+    parts.add(Grab(2.0, whole=False), None)
+    assert shown(drain(parts)) == [(1, "frame_incomplete")]
+
+
+def test_the_cameras_own_trigger_makes_every_frame_a_part_and_every_missing_one_too() -> None:
+    counts = FrameCounts()
+    parts = LineTriggered(9, counts)
+    parts.begin(2)
+    frames(parts, 1)
+    parts.add(Grab(4.0, missed=2), picture(4))
+    parts.add(Grab(5.0, whole=False), None)
+    assert shown(drain(parts)) == [
+        (3, 1), (4, "camera_gap"), (5, "camera_gap"), (6, 4), (7, "frame_incomplete"),
+    ]  # fmt: skip
+    assert (counts.dropped, counts.incomplete) == (0, 1)
