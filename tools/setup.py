@@ -26,12 +26,26 @@ OLDEST = (3, 11)
 FREE_GB = 5
 EXTRAS = {"demo": "agent,server,trainer,hil", "dev": "dev"}
 TORCH = "torch==2.13.0"  # exactly: a range may take a build that brings gigabytes of GPU libraries
+GSTREAMER = "/usr/lib/*/gstreamer-1.0/"
 SYSTEM = {
     "mosquitto": ("mosquitto", "the MQTT broker between devices and server", "demo"),
     "chromium": ("chromium", "the browser that tests of the console drive", "dev"),
     "libatomic1": ("libatomic.so.1", "what drives that browser is linked against it", "dev"),
     "systemd": ("systemd-analyze", "reads the units that are rendered for devices", "dev"),
     "strace": ("strace", "kills the agent at every system call in tests of sudden death", "dev"),
+    "aravis-tools": (
+        "arv-fake-gv-camera-0.8",
+        "a GigE Vision camera that exists only as a process",
+        "dev",
+    ),
+    "python3-gi": (
+        "/usr/lib/python3/dist-packages/gi/__init__.py",
+        "runs the tests' RTSP server",
+        "dev",
+    ),
+    "gir1.2-gst-rtsp-server-1.0": ("libgstrtspserver-1.0.so.0", "the tests' RTSP server", "dev"),
+    "gstreamer1.0-plugins-base": (GSTREAMER + "libgstvideotestsrc.so", "its test picture", "dev"),
+    "gstreamer1.0-plugins-good": (GSTREAMER + "libgstjpeg.so", "its encoder", "dev"),
 }
 """Debian package: the program or library in it, what for, and for which set-up it is needed."""
 SBIN = os.pathsep.join(["/usr/local/sbin", "/usr/sbin", "/sbin"])
@@ -140,7 +154,9 @@ def install_system_packages(kind: str) -> None:
 
 
 def is_there(name: str) -> bool:
-    """Whether a program, or a library by its file name (`libx.so.1`), is on this machine."""
+    """Whether a program, a library by its file name (`libx.so.1`) or a file by its path is here."""
+    if name.startswith("/"):
+        return any(Path("/").glob(name[1:]))
     if ".so." in name:
         try:
             ctypes.CDLL(name)
