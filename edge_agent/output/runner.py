@@ -172,7 +172,7 @@ class SignalRunner(Runner):
             if not self._lost:
                 self._display.resume(*held)
             signals = self._display.again(time.monotonic())
-        self._signals.show(signals)
+        self._show(signals)
         self._worked()
 
     def _turn(self) -> bool:
@@ -184,8 +184,13 @@ class SignalRunner(Runner):
                     return False
                 self._changed.wait(max(self._display.wake_s(now) - now, 0.0))
         if signals is not None:
-            self._signals.show(signals)
+            self._show(signals)
         return True
+
+    def _show(self, signals: Signals) -> None:
+        self._signals.show(signals)
+        with self._changed:
+            self._display.delivered()
 
 
 class MessageRunner(Runner):

@@ -108,6 +108,7 @@ class Display:
         self._shown = Signals()
         self._ready = False
         self._clear_s = self._free_s = self._beat_s = self._due_s = -1e9
+        self._delivered = False
         self.dropped = 0
         """Parts that the output was too slow to tell."""
 
@@ -153,6 +154,7 @@ class Display:
         self._clear_s = now_s + self._hold_s
         self._free_s = self._clear_s + self._gap_s if self._gap_s else now_s
         self._due_s = told.due_s
+        self._delivered = False
         return replace(
             before,
             verdict=NO_DECISION if late else told.verdict,
@@ -161,9 +163,16 @@ class Display:
             count=(before.count + 1) % _COUNT,
         )
 
+    def delivered(self) -> None:
+        """The other side holds what was shown last."""
+        self._delivered = True
+
     def again(self, now_s: float) -> Signals:
-        """What to show after a failure: a verdict that is past its time by now is none."""
-        stale = now_s >= self._clear_s or now_s > self._due_s
+        """What to show after a failure: a verdict that is past its time by now is none.
+
+        Nor is one that was held before: a PLC that was off would take it for another part's.
+        """
+        stale = self._delivered or now_s >= self._clear_s or now_s > self._due_s
         if stale and self._shown.verdict != NO_DECISION:
             self._shown = replace(self._shown, verdict=NO_DECISION, reason=LATE)
         self._shown = replace(self._shown, ready=self._ready)

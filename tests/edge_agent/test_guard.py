@@ -39,7 +39,7 @@ def line(tmp_path: Path) -> Iterator[tuple[Plc, Feeder]]:
 
 
 def accepted(made: Plc, feeder: Feeder, part: int) -> None:
-    feeder.say("expect", part, 5)
+    feeder.expect(part, 5)
     feeder.say("verdict", part, "accept")
     becomes(made, {"verdict": ACCEPT, "part_low": part}, "the verdict stands")
 
@@ -60,8 +60,8 @@ def test_a_verdict_reaches_registers_and_coils(line: tuple[Plc, Feeder]) -> None
 def test_a_killed_agent_leaves_no_verdict_behind(line: tuple[Plc, Feeder]) -> None:
     made, feeder = line
     accepted(made, feeder, 7)
-    feeder.say("expect", 8, 30)
-    feeder.say("expect", 9, 30)
+    feeder.expect(8, 30)
+    feeder.expect(9, 30)
     eventually(lambda: made.blocks[-1]["verdict"] == ACCEPT, 5, "the verdict on 7 still stands")
     feeder.say("verdict", 8, "accept")
     becomes(made, {"part_low": 8}, "the pipe is read up to 8")
@@ -88,10 +88,10 @@ def test_a_stopped_agent_is_not_ready_and_is_again_when_it_goes_on(
 
 def test_a_verdict_that_comes_too_late_is_no_decision(line: tuple[Plc, Feeder]) -> None:
     made, feeder = line
-    feeder.say("expect", 7, 0.3)
+    feeder.expect(7, 0.3)
     becomes(made, {"part_low": 7, "verdict": NONE, "reason": 1, "ready": 1}, "its time is over")
     feeder.say("verdict", 7, "accept")
-    feeder.say("expect", 8, 5)
+    feeder.expect(8, 5)
     feeder.say("verdict", 8, "reject")
     becomes(made, {"part_low": 8, "verdict": REJECT}, "the next part is told")
     assert made.verdicts == [(7, NONE), (8, REJECT)]
@@ -110,8 +110,7 @@ def test_a_plc_that_was_away_hears_no_old_verdict(line: tuple[Plc, Feeder]) -> N
     made, feeder = line
     accepted(made, feeder, 7)
     made.stop()
-    due_s = time.monotonic() + 0.5
-    feeder.say("expect", 8, 0.4)
+    due_s = feeder.expect(8, 0.4)
     feeder.say("verdict", 8, "accept")
     eventually(lambda: any("is lost" in text for text in feeder.events), 10, "it is told")
     made.blocks.clear()

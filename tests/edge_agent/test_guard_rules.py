@@ -126,6 +126,14 @@ def test_what_could_not_be_shown_is_shown_again_only_in_its_time() -> None:
     assert line.again(1.3) == Signals(True, NO_DECISION, "output_late", 7, 1, 0)
 
 
+def test_what_was_held_before_a_loss_does_not_stand_after_it() -> None:
+    line = display()
+    line.tell(told(7))
+    line.next(1.0)
+    line.delivered()
+    assert line.again(1.1).verdict == NO_DECISION
+
+
 def test_nothing_stands_or_follows_once_the_agent_is_not_ready() -> None:
     line = display()
     line.tell(told(7))

@@ -1,6 +1,6 @@
 """A process that feeds a guard as an agent does, to be killed and stopped: `python -m tests.support.feeder`.
 
-Reads commands, one a line: `expect PART SECONDS`, `verdict PART VERDICT`, `ready yes|no`. Prints one
+Reads commands, one a line: `expect PART MONOTONIC_SECONDS`, `verdict PART VERDICT`, `ready yes|no`. Prints one
 line of JSON for each event that the guard gave.
 """
 
@@ -53,6 +53,12 @@ class Feeder:
         eventually(lambda: any(line[0] == "pid" for line in self.told), 10, "the guard started")
         return int(next(line[1] for line in reversed(self.told) if line[0] == "pid"))
 
+    def expect(self, part: int, within_s: float) -> float:
+        """Announces a part; the monotonic time by which its verdict is wanted."""
+        due_s = time.monotonic() + within_s
+        self.say("expect", part, due_s)
+        return due_s
+
     def send(self, number: signal.Signals) -> None:
         """A signal to the feeder."""
         self.process.send_signal(number)
@@ -81,7 +87,7 @@ def main() -> None:
     for line in sys.stdin:
         word, *rest = line.split()
         if word == "expect":
-            guarded.expect(int(rest[0]), time.monotonic() + float(rest[1]))
+            guarded.expect(int(rest[0]), float(rest[1]))
         elif word == "verdict":
             guarded.act(
                 PartVerdict(
@@ -90,8 +96,6 @@ def main() -> None:
             )
         elif word == "ready":
             ready[0] = rest[0] == "yes"
-        elif word == "pid":
-            show("pid", guarded.pid)
     guarded.close()
 
 
