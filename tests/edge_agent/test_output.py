@@ -1,6 +1,7 @@
 """Each output against its real peer; what a chip would hold, where there is none."""
 
 import http.server
+import itertools
 import json
 import os
 import signal
@@ -20,7 +21,8 @@ from edge_agent.output.gpio import GpioPeer, levels
 from edge_agent.output.http import HttpPeer
 from edge_agent.output.jsonl import JsonLines
 from edge_agent.output.make import make_files, make_guarded
-from edge_agent.output.modbus import ModbusPeer, registers
+from edge_agent.output.message import FIELDS
+from edge_agent.output.modbus import COILS, OTHER_REASON, REASONS, REGISTERS, ModbusPeer, registers
 from edge_agent.output.mqtt import MqttPeer
 from edge_agent.output.runner import MessagePeer, MessageRunner, PeerError
 from edge_agent.output.signals import ACCEPT, NO_DECISION, REJECT, Signals, Told
@@ -29,6 +31,7 @@ from fleet_contract.names import Verdict
 from fleet_server.broker import BrokerProcess, start_broker
 from tests.support.broker import free_port
 from tests.support.feeder import Feeder
+from tests.support.imports import ROOT
 from tests.support.plc import plc
 from tests.support.wait import eventually
 
@@ -270,3 +273,23 @@ def test_the_configuration_may_name_several_outputs(tmp_path: Path) -> None:
     assert len(files) == 1
     files[0].close()
     assert make_guarded(config, lambda: True, lambda *_: None) is not None
+
+
+def table(page: str, first: str) -> list[list[str]]:
+    """Rows of the Markdown table whose header begins with `first`."""
+    lines = iter((ROOT / "docs" / "how-to" / page).read_text().splitlines())
+    next(line for line in lines if line.startswith(f"| {first} |"))
+    next(lines)
+    rows = itertools.takewhile(lambda line: line.startswith("|"), lines)
+    return [[cell.strip().strip("`") for cell in row.strip("|").split("|")] for row in rows]
+
+
+def test_the_page_has_the_register_map_of_the_code() -> None:
+    for first, names in (("register", REGISTERS), ("coil", COILS)):
+        rows = table("connect-a-plc.md", first)
+        assert [(row[0], row[1]) for row in rows] == [(f"+{n}", x) for n, x in enumerate(names)]
+    codes = {row[1]: int(row[0]) for row in table("connect-a-plc.md", "`reason`")[:-1]}
+    assert codes == REASONS
+    assert int(table("connect-a-plc.md", "`reason`")[-1][0]) == OTHER_REASON
+    text = (ROOT / "docs" / "how-to" / "connect-a-plc.md").read_text()
+    assert ", ".join(f"`{name}`" for name in FIELDS) in text
