@@ -5,6 +5,7 @@ import platform
 import shutil
 import subprocess
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -234,8 +235,10 @@ def tools() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: _version(name) for name in _TOOLS}}
 
 
+@cache
 def code_version() -> str:
-    """The package's version and, in a checkout, the commit."""
+    """The package's version and, in a checkout, the commit; looked up once, for a commit that is made
+    meanwhile is not what runs."""
     version = f"loupe {_version('loupe')}"
     git = shutil.which("git")
     if git is None:

@@ -1,7 +1,10 @@
 """The whole story, by what it left in the databases."""
 
+import json
+
 import pytest
 
+from fleet_contract import archive
 from hil.story.facts import check_facts
 from hil.story.settings import AGEING, SHORT
 from tests.e2e.conftest import Story
@@ -34,6 +37,13 @@ def test_every_gate_shows_the_numbers_that_it_decided_on(story: Story) -> None:
     stages = [stage for rollout in story.report["rollouts"] for stage in rollout["stages"]]
     assert stages
     assert all(stage["numbers"] and stage["text"] for stage in stages)
+
+
+def test_a_simple_method_on_the_same_holdout_stands_beside_the_first_bundle(story: Story) -> None:
+    manifest, files = archive.read((story.folder / "trainer/first.tar").read_bytes())
+    evaluation = json.loads(files[manifest.evaluation])
+    assert evaluation["baseline"]["image_auroc"] > 0.6
+    assert evaluation["geometry"] == "as the configuration says"
 
 
 def test_the_report_has_every_key_that_readers_rely_on(story: Story) -> None:

@@ -206,14 +206,6 @@ def test_boxes_train_a_model_that_finds_what_is_in_them(images: Images) -> None:
     assert found > 0.8
 
 
-def test_good_parts_alone_train_a_model_too(images: Images) -> None:
-    setting = short(150, family="good_only", synthetic=0.5)
-    model = train(images.good(), setting, ManualClock(), lambda _p: False)
-    found = auroc(scores(model, images), images.defective)
-    assert found is not None
-    assert found > 0.7
-
-
 def _box(
     marks: np.ndarray[tuple[int, int], np.dtype[np.uint8]],
 ) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:

@@ -71,11 +71,12 @@ class PixelCounts:
     ) -> None:
         inside = owner > 0
         defects = codes[inside]
+        # An image has far fewer codes than there are: only those are touched.
         for side, chosen, total in ((0, codes[~inside], self.good), (1, defects, self.bad)):
-            counts = np.bincount(chosen, minlength=_CODES)
-            total += counts
-            coarse[side] += counts.reshape(1 << _COARSE_BITS, -1).sum(axis=1)
-        self.covered += np.bincount(defects, 1.0 / areas[owner[inside]], minlength=_CODES)
+            found, counts = np.unique(chosen, return_counts=True)
+            total[found] += counts
+            np.add.at(coarse[side], found >> (_BITS - _COARSE_BITS), counts)
+        np.add.at(self.covered, defects, 1.0 / areas[owner[inside]])
 
     def average_precision(self) -> float | None:
         """Pixel AP over all images that were added; None without defective pixels."""
