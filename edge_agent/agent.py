@@ -91,7 +91,14 @@ class Agent:
         self._guarded = make_guarded(config, self._judging, self._tell)
         outputs: list[Output] = [*make_files(config), *([self._guarded] if self._guarded else [])]
         self._inspector = Inspector(
-            make_source(config.source, self._clock, self._meter.frames, report.progress.base),
+            make_source(
+                config.source,
+                config.trigger,
+                self._clock,
+                self._meter.frames,
+                self._tell,
+                report.progress.base,
+            ),
             Outputs(outputs),
             report,
             SamplePolicy(config.samples, self._spool.id),

@@ -8,11 +8,12 @@ import tomllib
 from pathlib import Path
 from typing import Any, get_args
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from edge_agent.output.settings import GuardConfig, OutputConfig
 from edge_agent.section import Section
-from edge_agent.source.settings import SourceConfig
+from edge_agent.source.settings import LiveSection, SourceConfig
+from edge_agent.trigger.settings import FreeTrigger, TriggerConfig
 from fleet_contract.errors import ConfigError
 from fleet_contract.messages import expected_and_found
 from fleet_contract.names import RESERVED_DEVICES, DeviceName, LineName
@@ -122,6 +123,7 @@ class StationConfig(Section):
     board: BoardConfig = BoardConfig()
     line: LineConfig
     source: SourceConfig
+    trigger: TriggerConfig = FreeTrigger()
     outputs: tuple[OutputConfig, ...] = ()
     guard: GuardConfig = GuardConfig()
     windows: WindowsConfig = WindowsConfig()
@@ -129,6 +131,14 @@ class StationConfig(Section):
     probation: ProbationConfig = ProbationConfig()
     trial: TrialConfig = TrialConfig()
     shadow: ShadowConfig = ShadowConfig()
+
+    @field_validator("trigger")
+    @classmethod
+    def _fits_the_source(cls, trigger: TriggerConfig, info: ValidationInfo) -> TriggerConfig:
+        source = info.data.get("source")
+        if source is not None and not isinstance(source, LiveSection) and trigger != FreeTrigger():
+            raise ValueError(f"no trigger: a {source.kind} source says itself what is a part")
+        return trigger
 
     @field_validator("device")
     @classmethod
@@ -144,6 +154,7 @@ _PATHS = {
     "data": ("folder",),
     "board": ("file",),
     "source": ("path",),
+    "trigger": ("ca", "password_file"),
     "outputs": ("file", "ca", "password_file"),
 }
 

@@ -76,6 +76,46 @@ timeout = "5s"
 # channels = 3
 # depth = 8
 
+[trigger]                       # what is a part, before live cameras; others say so themselves
+kind = "free"                   # every frame
+# rate = "10Hz"                 # parts a second at most; left out: as many as frames come
+
+# [trigger]                     # a program of the line: POST /triggers
+# kind = "http"
+# host = "127.0.0.1"
+# port = 8601
+# delay = "0ms"                 # from the signal until the part lies before the camera
+# timeout = "500ms"             # without a frame for this long: a part without a picture
+
+# [trigger]                     # messages of a broker of the plant; delay, timeout as above
+# kind = "mqtt"
+# host = "192.168.1.20"
+# port = 1883
+# topic = "plant/line-1/trigger"
+# client = "loupe-trigger"
+# ca = "plant-ca.crt"           # left out: no TLS
+# user = "loupe"
+# password_file = "plant-password"
+
+# [trigger]                     # a coil that the PLC sets for each part and the agent clears
+# kind = "modbus"
+# host = "192.168.1.10"
+# port = 502
+# unit = 1
+# coil = 16
+# poll = "10ms"
+# wait = "500ms"                # a PLC that does not answer for this long is lost
+# recipe_register = 16          # left out: no recipe
+# recipes = { 1 = "steel", 2 = "brass" }
+
+# [trigger]                     # a line of a GPIO chip, such as a light barrier's
+# kind = "gpio"
+# chip = "/dev/gpiochip0"
+# line = 23
+# edge = "rising"               # or "falling"
+# pull = "none"                 # or "up", "down"
+# debounce = "0ms"
+
 [[outputs]]                     # as many as are wanted; none: verdicts go to the server alone
 kind = "jsonl"                  # each verdict as a line in file
 file = "verdicts.jsonl"

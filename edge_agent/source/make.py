@@ -9,7 +9,7 @@ from edge_agent.source.line_camera import LineCamera
 from edge_agent.source.live import LiveSource
 from edge_agent.source.mjpeg import MjpegCamera
 from edge_agent.source.opencv import rtsp_camera
-from edge_agent.source.parts import FreeRun
+from edge_agent.source.parts import FreeRun, Signalled
 from edge_agent.source.push import PushSource
 from edge_agent.source.replay import Replay
 from edge_agent.source.settings import (
@@ -22,10 +22,20 @@ from edge_agent.source.settings import (
 )
 from edge_agent.source.settings import PushSource as PushConfig
 from edge_agent.source.video import Video
+from edge_agent.trigger.base import Tell
+from edge_agent.trigger.make import make_trigger
+from edge_agent.trigger.settings import FreeTrigger, TriggerConfig
 from fleet_contract.clock import Clock
 
 
-def make_source(config: SourceConfig, clock: Clock, counts: FrameCounts, base: int = 0) -> Source:
+def make_source(
+    config: SourceConfig,
+    trigger: TriggerConfig,
+    clock: Clock,
+    counts: FrameCounts,
+    tell: Tell,
+    base: int = 0,
+) -> Source:
     """`base` is what a part's number is above its trigger's.
 
     Raises ConfigError for a folder or file without images, ResourceError for a port that is taken.
@@ -39,10 +49,13 @@ def make_source(config: SourceConfig, clock: Clock, counts: FrameCounts, base: i
             config.host, config.port, clock, channels=config.channels, depth=config.depth,
             queue=config.queue, max_image=config.max_image, base=base,
         )  # fmt: skip
-    parts = FreeRun(config.queue, counts, None)
-    return LiveSource(
-        _connector(config, clock), parts, None, clock, max_age_s=config.max_age, base=base
-    )
+    connect = _connector(config, clock)
+    if isinstance(trigger, FreeTrigger):
+        free = FreeRun(config.queue, counts, trigger.rate)
+        return LiveSource(connect, free, None, clock, max_age_s=config.max_age)
+    parts = Signalled(config.queue, counts, trigger.delay, trigger.timeout)
+    made = make_trigger(trigger, clock, tell)
+    return LiveSource(connect, parts, made, clock, max_age_s=config.max_age, base=base)
 
 
 def _replay(config: FolderSource | VideoSource, clock: Clock) -> Replay:

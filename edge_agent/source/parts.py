@@ -5,6 +5,7 @@ with its frame, in free run when the inspection takes it. So numbers never skip,
 number ends in a verdict.
 """
 
+import math
 from collections import deque
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -143,7 +144,9 @@ class Signalled(_Triggered):
     def fire(self, signal: Signal) -> int:
         """Takes a signal; the number of its part."""
         self._number += 1
-        self._pending.append(_Pending(self._number, signal.at_s + self._delay_s, signal))
+        # One that passed waits no time, but its turn behind those that wait for their frame.
+        due_s = -math.inf if signal.passed else signal.at_s + self._delay_s
+        self._pending.append(_Pending(self._number, due_s, signal))
         return self._number
 
     def wants(self, arrival_s: float) -> bool:
@@ -153,17 +156,22 @@ class Signalled(_Triggered):
         self._counts.incomplete += not grab.whole
         while self.wants(grab.arrival_s):
             pending = self._pending.popleft()
-            self._append(_named(_captured(grab, frame, pending.number), pending.signal))
+            if pending.signal.passed:
+                self._append(_unseen(pending))
+            else:
+                self._append(_named(_captured(grab, frame, pending.number), pending.signal))
 
     def take(self, now_s: float) -> Captured | None:
         while self._pending and now_s > self._pending[0].due_s + self._timeout_s:
-            pending = self._pending.popleft()
-            gap = Captured(None, pending.number, pending.signal.at_s, GAP)
-            self._append(_named(gap, pending.signal))
+            self._append(_unseen(self._pending.popleft()))
         return super().take(now_s)
 
     def wake_s(self) -> float | None:
         return self._pending[0].due_s + self._timeout_s if self._pending else None
+
+
+def _unseen(pending: _Pending) -> Captured:
+    return _named(Captured(None, pending.number, pending.signal.at_s, GAP), pending.signal)
 
 
 def _named(captured: Captured, signal: Signal) -> Captured:

@@ -12,6 +12,7 @@ import pytest
 from edge_agent.source.base import CameraLost, Captured, FrameCounts, Source
 from edge_agent.source.make import make_source
 from edge_agent.source.settings import LiveConfig, MjpegSource, RtspSource
+from edge_agent.trigger.settings import FreeTrigger
 from fleet_contract.clock import SystemClock
 from tests.support.peers import Peer, mjpeg_peer, rtsp_peer
 from tests.support.wait import eventually
@@ -41,7 +42,7 @@ def before_a_peer(kind: str, folder: Path) -> tuple[Peer, LiveConfig]:
 def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
     peer, config = before_a_peer(request.param, tmp_path)
     counts = FrameCounts()
-    source = make_source(config, SystemClock(), counts)
+    source = make_source(config, FreeTrigger(), SystemClock(), counts, lambda *_: None)
     yield Stage(peer, source, counts)
     source.close()
     peer.kill()

@@ -1,0 +1,91 @@
+"""[trigger] of the station's configuration: one table a kind of trigger, before live cameras."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from edge_agent.section import Section
+from fleet_contract.messages import NAME_LENGTH
+from fleet_contract.units import Hertz, Seconds
+
+RecipeName = Annotated[str, StringConstraints(min_length=1, max_length=NAME_LENGTH)]
+
+
+class FreeTrigger(Section):
+    """Every frame is a part, or some a second."""
+
+    kind: Literal["free"] = "free"
+    rate: Hertz | None = Field(default=None, gt=0)
+    """Parts a second at most; none: as many as the camera sends frames."""
+
+
+class SignalSection(Section):
+    """What all triggers have in common that come from outside the camera."""
+
+    delay: Seconds = Field(default=0.0, le=60)
+    """From the signal to the moment at which the part lies before the camera."""
+    timeout: Seconds = Field(default=0.5, ge=0.01, le=60)
+    """A part without a frame for this long after its delay ends without a picture."""
+
+
+class HttpTrigger(SignalSection):
+    """A program of the line: POST /triggers."""
+
+    kind: Literal["http"]
+    host: str = "127.0.0.1"
+    port: int = Field(ge=0, le=65535)
+    """0 takes any free one."""
+
+
+class MqttTrigger(SignalSection):
+    """Messages of a broker of the plant, which is not the fleet's."""
+
+    kind: Literal["mqtt"]
+    host: str
+    port: int = Field(default=1883, ge=1, le=65535)
+    topic: str = Field(pattern=r"^[^#+]+$")
+    client: str = "loupe-trigger"
+    """Its client id, which must be its own at that broker."""
+    ca: Path | None = None
+    """The authority of the broker's certificate; none: no TLS."""
+    user: str = ""
+    password_file: Path | None = None
+
+
+class ModbusTrigger(SignalSection):
+    """A coil that the PLC sets for each part, and the agent clears."""
+
+    kind: Literal["modbus"]
+    host: str
+    port: int = Field(default=502, ge=1, le=65535)
+    unit: int = Field(default=1, ge=0, le=255)
+    coil: int = Field(ge=0, le=65535)
+    """Counted from 0."""
+    poll: Seconds = Field(default=0.01, ge=0.001, le=10)
+    """How often the coil is read."""
+    wait: Seconds = Field(default=0.5, ge=0.05)
+    """A PLC that does not answer for this long is lost."""
+    recipe_register: int | None = Field(default=None, ge=0, le=65535)
+    """A holding register with the recipe's number, counted from 0; 0 in it is no recipe."""
+    recipes: dict[Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,4}$")], RecipeName] = (
+        Field(default={}, max_length=256)
+    )
+    """Names by number. A number without a name is its own name, which no bundle knows."""
+
+
+class GpioTrigger(SignalSection):
+    """A line of a GPIO chip, such as a light barrier's."""
+
+    kind: Literal["gpio"]
+    chip: str = "/dev/gpiochip0"
+    line: int = Field(ge=0)
+    edge: Literal["rising", "falling"] = "rising"
+    pull: Literal["none", "up", "down"] = "none"
+    debounce: Seconds = Field(default=0.0, le=1)
+
+
+TriggerConfig = Annotated[
+    FreeTrigger | HttpTrigger | MqttTrigger | ModbusTrigger | GpioTrigger,
+    Field(discriminator="kind"),
+]
