@@ -9,6 +9,7 @@ windows (5 Hz), and stores verdicts and windows durably (SQLite, synchronous=FUL
 import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,7 @@ import typer
 
 from benchmarks.support.bundle import small_bundle
 from benchmarks.support.program import run
+from edge_agent.batch import BatchStore
 from edge_agent.config import SamplesConfig, WindowsConfig
 from edge_agent.db import Database
 from edge_agent.health import Meter, stamp
@@ -72,12 +74,13 @@ def inspected(loaded: Loaded, pictures: Pictures, frames: int, folder: Path) -> 
     clock, db = SystemClock(), Database(folder / "agent.db")
     spool = Spool(db, 256_000_000, stamp)
     report = Report(
-        db, spool, clock, WindowsConfig(), line="bench", camera="cam-1", deadline_s=10.0
-    )
+        BatchStore(db, spool, line="bench", camera="cam-1"), ThreadPoolExecutor(1), clock,
+        WindowsConfig(), line="bench", camera="cam-1", deadline_s=10.0, stored=lambda: None,
+    )  # fmt: skip
     inspector = Inspector(
         pictures, Outputs(), report,
         SamplePolicy(SamplesConfig(), spool.id), Meter(clock.monotonic()), clock,
-        deadline_s=10.0, shadow_queue=8, tell=lambda *_: None, stored=lambda: None,
+        deadline_s=10.0, shadow_queue=8, tell=lambda *_: None,
     )  # fmt: skip
     thread = threading.Thread(target=inspector.run, args=(loaded,))
     start = time.perf_counter()

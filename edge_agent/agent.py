@@ -4,11 +4,13 @@ import logging
 import sqlite3
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
 
 from edge_agent import BUILD_TIME_S, VERSION, health
+from edge_agent.batch import BatchStore
 from edge_agent.config import StationConfig
 from edge_agent.db import Database
 from edge_agent.inspect import Inspector
@@ -84,9 +86,11 @@ class Agent:
 
     def _make_inspection(self) -> None:
         config = self._config
+        store = BatchStore(self._db, self._spool, line=self._line, camera=config.source.camera)
         report = Report(
-            self._db, self._spool, self._clock, config.windows,
+            store, ThreadPoolExecutor(1, "report"), self._clock, config.windows,
             line=self._line, camera=config.source.camera, deadline_s=config.line.deadline,
+            stored=self._uplink.wake,
         )  # fmt: skip
         self._guarded = make_guarded(config, self._judging, self._tell)
         outputs: list[Output] = [*make_files(config), *([self._guarded] if self._guarded else [])]
@@ -107,7 +111,6 @@ class Agent:
             deadline_s=config.line.deadline,
             shadow_queue=config.shadow.queue,
             tell=self._tell,
-            stored=self._uplink.wake,
         )
 
     def _make_update(self) -> None:

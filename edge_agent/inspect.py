@@ -51,12 +51,11 @@ class Inspector:
         deadline_s: float,
         shadow_queue: int,
         tell: Tell,
-        stored: Callable[[], None],
     ) -> None:
         self._source, self._output, self._report = source, output, report
         self._policy, self.meter, self._clock = policy, meter, clock
         self._deadline_s, self._shadow_queue = deadline_s, shadow_queue
-        self._tell, self._stored = tell, stored
+        self._tell = tell
         self._active: Loaded | None = None
         self._watch: Watch | None = None
         self._shadow: ShadowRunner | None = None
@@ -101,8 +100,7 @@ class Inspector:
             self._gap(captured.trigger)
             self._part(captured)
         self._take_pairs()
-        if self._report.tick():
-            self._stored()
+        self._report.tick()
 
     def _part(self, captured: Captured) -> None:
         """One part, from its frame to its report."""

@@ -1,41 +1,39 @@
-"""What inspection leaves behind: verdict batches, windows and samples, stored in one transaction.
+"""What inspection leaves behind: verdict batches, windows and pictures, stored beside inspection.
 
-The transaction that stores a batch also moves the camera's progress. A kill before it loses nothing:
-the camera still has those frames, they are judged again and stored once. A window and the batch of
-its last parts are stored together, so that no part counts in two windows.
+While one batch is written (images are encoded, and the disk is waited for), the next one gathers. A
+window and the batch of its last parts are stored together, so that no part counts in two windows.
 """
 
 import logging
 import sqlite3
-import uuid
 from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_agent.batch import Batch, BatchStore, Picture
 from edge_agent.config import WindowsConfig
-from edge_agent.db import Database
-from edge_agent.sampling import WORTH, Why
+from edge_agent.sampling import Why
 from edge_agent.shadow import Pair
 from edge_agent.source.base import Progress
-from edge_agent.spool import Spool, Value
-from fleet_contract.blocks import block_count, sha256
 from fleet_contract.clock import Clock
 from fleet_contract.inference.accumulate import ShadowAccumulator, WindowAccumulator
 from fleet_contract.inference.features import frame_statistics
-from fleet_contract.inference.preprocess import Frame, encode_png
-from fleet_contract.messages import PartsBody, PartVerdict, SampleBody, Stream
+from fleet_contract.inference.model import Judgement
+from fleet_contract.inference.preprocess import Frame
+from fleet_contract.messages import PartVerdict
 from fleet_contract.names import Verdict
-from fleet_contract.topics import BLOCK_LIMIT
 from fleet_contract.windows import Window
 
 log = logging.getLogger(__name__)
 
 BATCH_PARTS, BATCH_S = 32, 1.0
-_MOST_IN_A_BATCH = 500
-_MOST_VERDICTS_HELD, _MOST_WINDOWS_HELD, _MOST_SAMPLES_HELD = 20_000, 1_000, 16
-"""What memory holds while the disk is full; older ones are given up and counted."""
+_MOST_VERDICTS_HELD, _MOST_WINDOWS_HELD = 20_000, 1_000
+_MOST_PICTURE_BYTES = 32 * 2**20
+"""What memory holds while the disk is full or slow; older ones are given up and counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,39 +46,39 @@ class Judged:
 
 
 class Report:
-    """Used by the inspection's thread."""
+    """Used by the inspection's thread; `writer` stores, one batch at a time, and then calls `stored`."""
 
     def __init__(
         self,
-        db: Database,
-        spool: Spool,
+        store: BatchStore,
+        writer: Executor,
         clock: Clock,
         config: WindowsConfig,
         *,
         line: str,
         camera: str,
         deadline_s: float,
+        stored: Callable[[], None],
     ) -> None:
-        self._db, self._spool, self._clock, self._config = db, spool, clock, config
+        self._store, self._writer, self._stored = store, writer, stored
+        self._clock, self._config = clock, config
         self._line, self._camera, self._deadline_ms = line, camera, deadline_s * 1e3
         self._verdicts: deque[PartVerdict] = deque()
         self._windows: deque[Window] = deque()
-        self._samples: deque[tuple[SampleBody, Why, bytes]] = deque()
+        self._pictures: deque[Picture] = deque()
+        self._writing: tuple[Future[None], Batch] | None = None
+        self._failing = False
         # Long ago: the first verdict after a start or a pause is stored at once, not a batch later.
         self._stored_s = -1e9
         self._sampled_s = -1e9
         self._shift_reference: NDArray[np.float32] | None = None
         self.write_failures = self.given_up = 0
-        self.requested = int(db.get("requested_samples", "0"))
+        self.requested = store.requested()
         """How many of the next parts the server wants as samples; durable with each batch."""
-        self.progress = self._load_progress()
+        self.progress = store.progress()
         self.digest: str | None = None
         self._candidate: str | None = None
         self._open_window()
-
-    def _load_progress(self) -> Progress:
-        rows = self._db.rows("SELECT base, trigger FROM progress WHERE camera = ?", self._camera)
-        return Progress(rows[0][0], rows[0][1]) if rows else Progress()
 
     def _open_window(self) -> None:
         self._window = WindowAccumulator(self._line, self._camera, self.digest, self._clock.time())
@@ -155,33 +153,19 @@ class Report:
             self._window.shadow.shed()
 
     def sample(
-        self, why: Why, frame: Frame, verdict: PartVerdict, pair: Pair | None = None
+        self, why: Why, frame: Frame, verdict: PartVerdict, candidate: Judgement | None = None
     ) -> None:
         """An image for review; waits for the next batch."""
-        if len(self._samples) >= _MOST_SAMPLES_HELD:
-            self.flush()
-        if len(self._samples) >= _MOST_SAMPLES_HELD:
+        if self._held(frame.nbytes) > _MOST_PICTURE_BYTES:
+            self._begin()
+        if self._pictures and self._held(frame.nbytes) > _MOST_PICTURE_BYTES:
             self.given_up += 1
             return
-        png = encode_png(frame)
-        candidate = pair.candidate if pair else None
-        body = SampleBody(
-            sample_id=uuid.uuid4().hex,
-            line=self._line,
-            camera=self._camera,
-            part=verdict.number,
-            why=why,
-            verdict=verdict.verdict,
-            score=verdict.score,
-            digest=verdict.digest,
-            candidate_digest=self._candidate if candidate else None,
-            candidate_verdict=candidate.verdict if candidate else None,
-            candidate_score=candidate.score if candidate else None,
-            sha256=sha256(png),
-            length=len(png),
-            blocks=block_count(len(png), BLOCK_LIMIT),
-        )
-        self._samples.append((body, why, png))
+        digest = self._candidate if candidate else None
+        self._pictures.append(Picture(why, frame, verdict, candidate, digest))
+
+    def _held(self, more: int) -> int:
+        return more + sum(picture.frame.nbytes for picture in self._pictures)
 
     def disagreement(self, pair: Pair) -> None:
         """A part on which active and candidate differ, with both their words."""
@@ -189,61 +173,75 @@ class Report:
             number=pair.part, verdict=Verdict(pair.active.verdict), score=pair.active.score,
             digest=pair.active_digest, latency_ms=pair.active.latency_ms, time_s=self._clock.time(),
         )  # fmt: skip
-        self.sample("disagreement", pair.frame, verdict, pair)
+        self.sample("disagreement", pair.frame, verdict, pair.candidate)
 
-    def tick(self) -> bool:
-        """Closes the window and stores the batch where they are due; whether something was stored."""
+    # Storing.
+
+    def tick(self) -> None:
+        """Closes the window, and has what waits stored, where they are due."""
         now = self._clock.monotonic()
-        if now - self._opened_s >= self._config.length:
+        self._settle(wait=False)
+        ended = now - self._opened_s >= self._config.length
+        if ended:
             self._close_window()
             self._open_window()
-            return self.flush()
-        full = len(self._verdicts) >= BATCH_PARTS
-        if full or (self._waiting() and now - self._stored_s >= BATCH_S):
-            return self.flush()
-        return False
-
-    def _waiting(self) -> bool:
-        return bool(self._verdicts or self._windows or self._samples)
+        full = len(self._verdicts) >= BATCH_PARTS and not self._failing
+        if ended or full or now - self._stored_s >= BATCH_S:
+            self._begin()
 
     def flush(self) -> bool:
-        """Stores all that waits, and the progress with it. On a full disk it is kept for later."""
-        if not self._waiting():
-            return False
+        """Stores all that waits before it returns; False where it could not be stored, and is kept."""
+        self._settle(wait=True)
+        self._begin()
+        self._settle(wait=True)
+        return not self._waiting()
+
+    def close(self) -> None:
+        """Stores what there is, the open window included. The writer is no longer needed then."""
+        self._close_window()
+        self._open_window()
+        self.flush()
+        self._writer.shutdown()
+
+    def _waiting(self) -> bool:
+        return bool(self._verdicts or self._windows or self._pictures)
+
+    def _begin(self) -> None:
+        """Hands what waits to the writer, unless that is at work."""
+        if self._writing is not None or not self._waiting():
+            return
         self._stored_s = self._clock.monotonic()
+        batch = Batch(
+            list(self._verdicts), list(self._windows), list(self._pictures), self.requested,
+            self.progress,
+        )  # fmt: skip
+        self._verdicts.clear()
+        self._windows.clear()
+        self._pictures.clear()
+        self._writing = self._writer.submit(self._write, batch), batch
+
+    def _write(self, batch: Batch) -> None:
+        """In the writer's thread."""
+        self._store.store(batch)
+        self._stored()
+
+    def _settle(self, *, wait: bool) -> None:
+        """Takes note of how the last batch ended; one that could not be stored waits again."""
+        if self._writing is None:
+            return
+        future, batch = self._writing
+        if not wait and not future.done():
+            return
+        self._writing = None
         try:
-            with self._db.transaction():
-                self._store()
+            future.result()
         except sqlite3.Error as error:
             if not self.write_failures:
                 log.error("verdicts cannot be stored, inspection goes on: %s", error)
             self.write_failures += 1
-            return False
-        self._verdicts.clear()
-        self._windows.clear()
-        self._samples.clear()
-        return True
-
-    def _store(self) -> None:
-        verdicts = list(self._verdicts)
-        for start in range(0, len(verdicts), _MOST_IN_A_BATCH):
-            batch = verdicts[start : start + _MOST_IN_A_BATCH]
-            body = PartsBody(line=self._line, camera=self._camera, verdicts=batch)
-            self._spool.append(Stream.PARTS, body, Value.PARTS)
-        for window in self._windows:
-            self._spool.append(Stream.WINDOWS, window, Value.WINDOW)
-        for sample, why, png in self._samples:
-            self._spool.append(Stream.SAMPLES, sample, WORTH[why], png)
-        self._db.set("requested_samples", str(self.requested))
-        if self.progress.trigger is not None:
-            with self._db.transaction() as db:
-                db.execute(
-                    "INSERT OR REPLACE INTO progress VALUES (?, ?, ?)",
-                    (self._camera, self.progress.base, self.progress.trigger),
-                )
-
-    def close(self) -> None:
-        """Stores what there is, the open window included."""
-        self._close_window()
-        self._open_window()
-        self.flush()
+            self._failing = True
+            self._verdicts.extendleft(reversed(batch.verdicts))
+            self._windows.extendleft(reversed(batch.windows))
+            self._pictures.extendleft(reversed(batch.pictures))
+        else:
+            self._failing = False

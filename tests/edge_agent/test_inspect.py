@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from edge_agent.batch import BatchStore
 from edge_agent.config import ProbationConfig, SamplesConfig, WindowsConfig
 from edge_agent.db import Database
 from edge_agent.health import Meter
@@ -108,15 +110,16 @@ class Bench:
         self.spool = Spool(self.db, 10**7, lambda: Stamp("boot", 1.0, 2.0, True))
         self.source, self.gate, self.model = Script(self.clock), Gate(), Model(self.clock)
         self.told: list[tuple[str, str, str]] = []
+        store = BatchStore(self.db, self.spool, line="watch-case", camera="cam-1")
         report = Report(
-            self.db, self.spool, self.clock, WindowsConfig(), line="watch-case", camera="cam-1",
-            deadline_s=0.5,
+            store, ThreadPoolExecutor(1), self.clock, WindowsConfig(), line="watch-case",
+            camera="cam-1", deadline_s=0.5, stored=lambda: None,
         )  # fmt: skip
         samples = SamplesConfig(audit_share=0, rejects_per_hour=0, near_per_hour=0)
         self.inspector = Inspector(
             self.source, self.gate, report, SamplePolicy(samples, "seed"),
             Meter(0.0), self.clock, deadline_s=0.5, shadow_queue=4,
-            tell=lambda *words: self.told.append(words), stored=lambda: None,
+            tell=lambda *words: self.told.append(words),
         )  # fmt: skip
         self._thread: threading.Thread | None = None
 

@@ -1,12 +1,16 @@
 """Reports: batches, windows, samples and progress in one transaction, and nothing counted twice."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
+import numpy as np
 import pytest
 
+from edge_agent.batch import BatchStore
 from edge_agent.config import WindowsConfig
 from edge_agent.db import Database
 from edge_agent.report import Judged, Report
@@ -18,7 +22,37 @@ from fleet_contract.names import Verdict
 from fleet_contract.windows import Window
 from tests.support.tiny_bundle import solid
 
+P = ParamSpec("P")
+T = TypeVar("T")
 A, B = "a" * 64, "b" * 64
+
+
+class AtOnce(Executor):
+    """A writer that is never behind."""
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        done: Future[T] = Future()
+        try:
+            done.set_result(fn(*args, **kwargs))
+        except sqlite3.Error as error:
+            done.set_exception(error)
+        return done
+
+
+class Later(Executor):
+    """A writer whose disk is slow: it writes when it is told to."""
+
+    def __init__(self) -> None:
+        self._waiting: list[Callable[[], None]] = []
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        done: Future[T] = Future()
+        self._waiting.append(lambda: done.set_result(fn(*args, **kwargs)))
+        return done
+
+    def write(self) -> None:
+        """One batch."""
+        self._waiting.pop(0)()
 
 
 class Bench:
@@ -26,13 +60,25 @@ class Bench:
         self.clock = ManualClock()
         self.db = Database(folder / "agent.db")
         self.spool = Spool(self.db, 10**7, lambda: Stamp("boot", 1.0, 2.0, True))
+        self.stored = 0
+        self.writer: Executor = AtOnce()
         self.report = self.open()
 
     def open(self) -> Report:
         return Report(
-            self.db, self.spool, self.clock, WindowsConfig(length="2s", sample_rate="5Hz"),
-            line="watch-case", camera="cam-1", deadline_s=0.5,
+            BatchStore(self.db, self.spool, line="watch-case", camera="cam-1"), self.writer,
+            self.clock, WindowsConfig(length="2s", sample_rate="5Hz"),
+            line="watch-case", camera="cam-1", deadline_s=0.5, stored=self._count,
         )  # fmt: skip
+
+    def _count(self) -> None:
+        self.stored += 1
+
+    def tick(self) -> bool:
+        """Whether something was stored."""
+        before = self.stored
+        self.report.tick()
+        return self.stored > before
 
     def part(self, trigger: int, digest: str | None = A) -> PartVerdict:
         progress = self.report.progress.at(trigger)
@@ -62,21 +108,21 @@ def bench(tmp_path: Path) -> Bench:
 
 def test_the_first_verdict_after_a_start_is_stored_at_once(bench: Bench) -> None:
     bench.part(1)
-    assert bench.report.tick()
+    assert bench.tick()
     assert bench.numbers() == [1]
 
 
 def test_a_batch_is_stored_after_32_parts_or_a_second(bench: Bench) -> None:
     bench.part(1)
-    assert bench.report.tick()
+    assert bench.tick()
     for trigger in range(2, 33):
         bench.part(trigger)
-        assert not bench.report.tick()
+        assert not bench.tick()
     bench.part(33)
-    assert bench.report.tick()
+    assert bench.tick()
     bench.part(34)
     bench.clock.advance(1.1)
-    assert bench.report.tick()
+    assert bench.tick()
     assert bench.numbers() == list(range(1, 35))
 
 
@@ -93,7 +139,7 @@ def test_a_window_and_the_batch_of_its_last_parts_are_stored_together(bench: Ben
         bench.part(trigger)
         bench.report.frame(solid(100))
         bench.clock.advance(0.5)
-        bench.report.tick()
+        bench.tick()
     parts = sum(window.arms[A].parts for window in bench.windows())
     assert parts == 4
     assert bench.numbers()[:4] == [1, 2, 3, 4]
@@ -112,7 +158,7 @@ def test_a_swap_closes_the_window(bench: Bench) -> None:
 
 def test_a_window_without_a_part_or_frame_is_not_sent(bench: Bench) -> None:
     bench.clock.advance(10)
-    bench.report.tick()
+    bench.tick()
     assert bench.windows() == []
 
 
@@ -145,6 +191,36 @@ def test_on_a_full_disk_verdicts_wait_and_are_stored_once(
     bench.part(5)
     assert bench.report.flush()
     assert bench.numbers() == [1, 2, 3, 4, 5]
+
+
+def test_while_a_batch_is_written_the_next_one_gathers_and_none_waits_for_the_disk(
+    tmp_path: Path,
+) -> None:
+    bench, slow = Bench(tmp_path), Later()
+    bench.writer = slow
+    bench.report = bench.open()
+    bench.part(1)
+    assert not bench.tick()
+    for trigger in range(2, 100):
+        bench.part(trigger)
+        assert not bench.tick()
+    slow.write()
+    assert bench.numbers() == [1]
+    assert bench.open().progress == Progress(0, 1)
+    bench.tick()
+    slow.write()
+    assert bench.numbers() == list(range(1, 100))
+
+
+def test_pictures_that_a_slow_disk_cannot_take_are_given_up_and_counted(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.writer = Later()
+    bench.report = bench.open()
+    large = np.zeros((3000, 4000), np.uint8)
+    for trigger in range(1, 9):
+        bench.report.sample("reject", large, bench.part(trigger))
+    # Two wait for the batch that is written, two for the next; the others had no room.
+    assert bench.report.given_up == 4
 
 
 def test_more_verdicts_than_one_batch_holds_become_several(bench: Bench) -> None:

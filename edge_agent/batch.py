@@ -1,0 +1,102 @@
+"""What a span of inspection leaves, and how it is stored: all in one transaction.
+
+The transaction that stores a batch also moves the camera's progress. A kill before it loses nothing:
+the camera still has those frames, they are judged again and stored once.
+"""
+
+import uuid
+from dataclasses import dataclass
+
+from edge_agent.db import Database
+from edge_agent.sampling import WORTH, Why
+from edge_agent.source.base import Progress
+from edge_agent.spool import Spool, Value
+from fleet_contract.blocks import block_count, sha256
+from fleet_contract.inference.model import Judgement
+from fleet_contract.inference.preprocess import Frame, encode_png
+from fleet_contract.messages import PartsBody, PartVerdict, SampleBody, Stream
+from fleet_contract.topics import BLOCK_LIMIT
+from fleet_contract.windows import Window
+
+_MOST_IN_A_RECORD = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """An image for review, not encoded yet."""
+
+    why: Why
+    frame: Frame
+    verdict: PartVerdict
+    candidate: Judgement | None = None
+    """What the candidate said of the part, where it says otherwise."""
+    candidate_digest: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Stored together or not at all."""
+
+    verdicts: list[PartVerdict]
+    windows: list[Window]
+    pictures: list[Picture]
+    requested: int
+    """How many of the next parts the server wants as samples."""
+    progress: Progress
+
+
+class BatchStore:
+    """Of one camera. `store` runs in one thread at a time, which need not be the inspection's."""
+
+    def __init__(self, db: Database, spool: Spool, *, line: str, camera: str) -> None:
+        self._db, self._spool, self._line, self._camera = db, spool, line, camera
+
+    def progress(self) -> Progress:
+        """Of the last batch."""
+        rows = self._db.rows("SELECT base, trigger FROM progress WHERE camera = ?", self._camera)
+        return Progress(rows[0][0], rows[0][1]) if rows else Progress()
+
+    def requested(self) -> int:
+        """Of the last batch."""
+        return int(self._db.get("requested_samples", "0"))
+
+    def store(self, batch: Batch) -> None:
+        """Raises sqlite3.Error, after which nothing of it is stored."""
+        # Encoding takes long: no one else should wait for it.
+        encoded = [self._encoded(picture) for picture in batch.pictures]
+        with self._db.transaction() as db:
+            for start in range(0, len(batch.verdicts), _MOST_IN_A_RECORD):
+                verdicts = batch.verdicts[start : start + _MOST_IN_A_RECORD]
+                body = PartsBody(line=self._line, camera=self._camera, verdicts=verdicts)
+                self._spool.append(Stream.PARTS, body, Value.PARTS)
+            for window in batch.windows:
+                self._spool.append(Stream.WINDOWS, window, Value.WINDOW)
+            for sample, png in encoded:
+                self._spool.append(Stream.SAMPLES, sample, WORTH[sample.why], png)
+            self._db.set("requested_samples", str(batch.requested))
+            if batch.progress.trigger is not None:
+                db.execute(
+                    "INSERT OR REPLACE INTO progress VALUES (?, ?, ?)",
+                    (self._camera, batch.progress.base, batch.progress.trigger),
+                )
+
+    def _encoded(self, picture: Picture) -> tuple[SampleBody, bytes]:
+        png = encode_png(picture.frame)
+        verdict, candidate = picture.verdict, picture.candidate
+        body = SampleBody(
+            sample_id=uuid.uuid4().hex,
+            line=self._line,
+            camera=self._camera,
+            part=verdict.number,
+            why=picture.why,
+            verdict=verdict.verdict,
+            score=verdict.score,
+            digest=verdict.digest,
+            candidate_digest=picture.candidate_digest if candidate else None,
+            candidate_verdict=candidate.verdict if candidate else None,
+            candidate_score=candidate.score if candidate else None,
+            sha256=sha256(png),
+            length=len(png),
+            blocks=block_count(len(png), BLOCK_LIMIT),
+        )
+        return body, png
