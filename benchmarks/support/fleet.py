@@ -13,7 +13,7 @@ from hil.story.acts_model import active, approve, first_plan, loupe, start_rollo
 from hil.story.api import StoryError
 from hil.story.narrate import Narrator
 from hil.story.settings import LINE, SHORT, STATIONS
-from hil.story.world import World, open_world, start_stations
+from hil.story.world import World, open_world, start_server, start_stations
 
 
 @contextmanager
@@ -24,6 +24,7 @@ def fleet() -> Iterator[World]:
         (folder / "logs").mkdir()
         world = open_world(folder, SHORT, 0, Narrator(Console(stderr=True, quiet=True)))
         try:
+            start_server(world)
             config = folder / "line.toml"
             config.write_text(training_config(world.settings.train_budget_s))
             loupe(world, "line", "add", LINE, "--config", str(config))

@@ -1,12 +1,13 @@
 """From images to the first bundle on every station."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 from hil.story.api import StoryError
 from hil.story.people import TruthLabeller
 from hil.story.settings import LINE, STATIONS, Settings
-from hil.story.world import World, start_stations, start_worker
+from hil.story.world import World, start_server, start_stations, start_worker
 
 
 def training_config(budget_s: int) -> str:
@@ -29,6 +30,9 @@ time_budget = "{budget_s}s"
 gain = [0.85, 1.15]
 shift = "4px"
 flip = false
+
+[quantize]
+calibration_images = 24
 """
 
 
@@ -42,8 +46,16 @@ def policy(settings: Settings) -> dict[str, object]:
 
 
 def train_first(world: World) -> None:
-    """Renders a dataset and trains on it; the stations start while the trainer works."""
-    dataset = _import_images(world)
+    """Renders a dataset while the server starts, and trains on it while the stations start."""
+    images = world.folder / "data" / "first"
+    rendering = world.task(
+        "images", "loupe-hil", "dataset", str(images), "--parts", str(world.settings.images),
+        "--seed", "7",
+    )  # fmt: skip
+    start_server(world)
+    world.narrator.say(f"console: [bold]{world.api.url}[/bold]")
+    world.finish(rendering, patience_s=60)
+    dataset = _import_images(world, images)
     bundle, config = world.store / "first.tar", world.store / "line.toml"
     config.write_text(training_config(world.settings.train_budget_s))
     training = world.task(
@@ -60,15 +72,13 @@ def train_first(world: World) -> None:
     show_bundle(world, done)
 
 
-def _import_images(world: World) -> str:
-    images, count = world.folder / "data" / "first", world.settings.images
-    world.command("loupe-hil", "dataset", str(images), "--parts", str(count), "--seed", "7")
+def _import_images(world: World, images: Path) -> str:
     imported = world.command(
         "loupe-trainer", "import", str(images), "--line", LINE,
         "--store", str(world.store), "--json",
     )  # fmt: skip
     dataset = str(last_json(imported)["digest"])
-    world.narrator.say(f"{count} rendered parts are dataset {dataset[:12]}")
+    world.narrator.say(f"{world.settings.images} rendered parts are dataset {dataset[:12]}")
     return dataset
 
 

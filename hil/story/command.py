@@ -42,7 +42,6 @@ def demo(
         narrator = Narrator(console)
         world = open_world(folder.absolute(), settings, port, narrator)
         try:
-            console.print(f"Console: [bold]{world.api.url}[/bold]")
             play(world, attended=not headless and console.is_terminal)
             write_times(world)
             report(world)

@@ -54,6 +54,7 @@ class World:
     api: Api
     narrator: Narrator
     broker_port: int
+    http_port: int
     stations: dict[str, Station] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)
     """Bundles by their part in the story: champion, challenger, ..."""
@@ -225,24 +226,20 @@ def lock_folder(folder: Path) -> int:
 
 
 def open_world(folder: Path, settings: Settings, port: int, narrator: Narrator) -> World:
-    """Server and broker alone, running in `folder`, which must be empty but for `logs/`."""
+    """A story's world in `folder`, which must be empty but for `logs/`; nothing runs in it yet."""
     broker_port, http_port = free_port(), free_port(port)
-    url = f"http://127.0.0.1:{http_port}"
-    supervisor = Supervisor(folder / "logs")
-    world = World(folder, settings, supervisor, Api(url), narrator, broker_port)
-    try:
-        _start_server(world, http_port)
-    except BaseException:
-        world.close()
-        raise
-    return world
+    api = Api(f"http://127.0.0.1:{http_port}")
+    return World(
+        folder, settings, Supervisor(folder / "logs"), api, narrator, broker_port, http_port
+    )
 
 
-def _start_server(world: World, http_port: int) -> None:
+def start_server(world: World) -> None:
+    """Broker and server; returns when the server answers."""
     server = str(world.server)
     world.command(
         "loupe-server", "init", server,
-        "--http-port", str(http_port), "--broker-port", str(world.broker_port),
+        "--http-port", str(world.http_port), "--broker-port", str(world.broker_port),
     )  # fmt: skip
     configure_server(world)
     start = world.supervisor.start

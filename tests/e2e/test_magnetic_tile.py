@@ -22,7 +22,7 @@ from hil.story.acts_model import approve, last_json, loupe, start_rollout, wait_
 from hil.story.api import StoryError
 from hil.story.narrate import Narrator
 from hil.story.settings import SHORT
-from hil.story.world import World, add_device, open_world, start_agent
+from hil.story.world import World, add_device, open_world, start_agent, start_server
 from tests.support.data import magnetic_tile
 
 pytestmark = pytest.mark.timeout(600)
@@ -46,6 +46,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     settings = replace(SHORT, baseline_windows=WINDOWS, window_s=1.0)
     world = open_world(folder, settings, 0, Narrator(Console(quiet=True)))
     try:
+        start_server(world)
         yield world
     finally:
         world.close()

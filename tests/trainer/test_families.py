@@ -105,7 +105,7 @@ def test_a_line_that_has_shown_no_defect_is_learnt_from_good_parts(
     stored: Stored, tmp_path: Path
 ) -> None:
     _, manifest, folder = build(
-        only_good(stored, tmp_path), tmp_path, train__family="good_only", train__epochs=250
+        only_good(stored, tmp_path), tmp_path, train__family="good_only", train__epochs=100
     )
     assert manifest.classes == ["anomaly"]
     assert {s.verdict for s in manifest.golden} == {Verdict.ACCEPT, Verdict.REJECT}
