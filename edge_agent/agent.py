@@ -11,6 +11,9 @@ import cv2
 
 from edge_agent import BUILD_TIME_S, VERSION, health
 from edge_agent.batch import BatchStore
+from edge_agent.box.records import DATABASE
+from edge_agent.box.server import Box
+from edge_agent.box.view import Parts, View
 from edge_agent.config import StationConfig
 from edge_agent.db import Database
 from edge_agent.inspect import Inspector
@@ -31,13 +34,12 @@ from edge_agent.update.updater import Updater
 from edge_agent.uplink import Uplink
 from fleet_contract.board import read_board
 from fleet_contract.clock import SystemClock
-from fleet_contract.errors import ConfigError, LoupeError
+from fleet_contract.errors import ConfigError, LoupeError, ResourceError
 from fleet_contract.messages import Command
 from fleet_contract.trust.client import TrustClient
 
 log = logging.getLogger(__name__)
 
-DATABASE = "agent.db"
 _STALL_S = 30.0
 """An inspection that has not come round for this long is taken for stuck."""
 _HANG_S = 5.0
@@ -64,6 +66,7 @@ class Agent:
         self._make_link()
         self._make_inspection()
         self._make_update()
+        self._make_box()
 
     def _make_link(self) -> None:
         config = self._config
@@ -136,6 +139,20 @@ class Agent:
             lambda: self._link.online, config.trust.refresh,
         )  # fmt: skip
 
+    def _make_box(self) -> None:
+        self._box: Box | None = None
+        if not self._config.box.address:
+            return
+        parts = Parts(
+            self._config, self._meter, self._inspector.lately, self._durable, self._inspector,
+            self._guarded, lambda: self._link.online, self._clock,
+        )  # fmt: skip
+        try:
+            self._box = Box(self._config.box.address, View(parts), self._config.data.folder)
+        except ResourceError as error:
+            # Nobody can look in, but parts are judged.
+            self._tell("fault", str(error), "warning")
+
     # Running.
 
     def stop(self) -> None:
@@ -159,6 +176,8 @@ class Agent:
         if self._guarded is not None:
             self._guarded.start()
         inspection.start()
+        if self._box is not None:
+            self._box.start()
         self._updater.resume()
         updates = threading.Thread(target=self._updater.run, name="update", daemon=True)
         updates.start()
@@ -210,6 +229,8 @@ class Agent:
 
     def _end(self, inspection: threading.Thread, updates: threading.Thread) -> None:
         health.notify("STOPPING=1")
+        if self._box is not None:
+            self._box.close()
         self._lookout.stop()
         self._updater.stop()
         self._inspector.stop()

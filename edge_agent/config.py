@@ -10,10 +10,11 @@ from typing import Any, get_args
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
+from edge_agent.box.settings import BoxConfig
 from edge_agent.output.settings import GuardConfig, OutputConfig
 from edge_agent.section import Section
-from edge_agent.source.settings import LiveSection, SourceConfig
-from edge_agent.trigger.settings import FreeTrigger, TriggerConfig
+from edge_agent.source.settings import GigeSource, LiveConfig, SourceConfig
+from edge_agent.trigger.settings import CameraTrigger, FreeTrigger, TriggerConfig
 from fleet_contract.errors import ConfigError
 from fleet_contract.messages import expected_and_found
 from fleet_contract.names import RESERVED_DEVICES, DeviceName, LineName
@@ -131,13 +132,18 @@ class StationConfig(Section):
     probation: ProbationConfig = ProbationConfig()
     trial: TrialConfig = TrialConfig()
     shadow: ShadowConfig = ShadowConfig()
+    box: BoxConfig = BoxConfig()
 
     @field_validator("trigger")
     @classmethod
     def _fits_the_source(cls, trigger: TriggerConfig, info: ValidationInfo) -> TriggerConfig:
         source = info.data.get("source")
-        if source is not None and not isinstance(source, LiveSection) and trigger != FreeTrigger():
+        if source is None or trigger == FreeTrigger():
+            return trigger
+        if not isinstance(source, LiveConfig):
             raise ValueError(f"no trigger: a {source.kind} source says itself what is a part")
+        if isinstance(trigger, CameraTrigger) and not isinstance(source, GigeSource):
+            raise ValueError(f"a trigger that a {source.kind} source can have; camera is for gige")
         return trigger
 
     @field_validator("device")

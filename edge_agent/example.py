@@ -67,6 +67,31 @@ timeout = "5s"
 # kind = "rtsp"
 # url = "rtsp://name:password@192.168.0.20/stream1"
 
+# [source]                      # a camera of the kernel, such as a USB camera; queue, max_age too
+# kind = "v4l2"
+# device = "/dev/video0"
+# width = 1920
+# height = 1080
+# rate = "30Hz"
+# format = "MJPG"
+# [source.controls]             # left out: as they are; a value turns its automatic off
+# auto_exposure = false
+# exposure = "4ms"
+# auto_gain = false
+# gain = 10
+# auto_white_balance = false
+# white_balance = 4600          # kelvin
+# auto_focus = false
+# focus = 30
+# check_every = "5s"            # how often to look whether one moved
+
+# [source]                      # a GigE Vision camera; queue, max_age, controls too
+# kind = "gige"
+# address = "192.168.5.10"
+# pixel_format = "Mono8"
+# region = [0, 0, 1024, 1024]   # x, y, width, height
+# rate = "30Hz"
+
 # [source]                      # images that another program sends: POST /parts
 # kind = "push"
 # host = "127.0.0.1"
@@ -115,6 +140,10 @@ kind = "free"                   # every frame
 # edge = "rising"               # or "falling"
 # pull = "none"                 # or "up", "down"
 # debounce = "0ms"
+
+# [trigger]                     # an input of a GigE camera: each frame that it sends is a part
+# kind = "camera"
+# line = "Line1"
 
 [[outputs]]                     # as many as are wanted; none: verdicts go to the server alone
 kind = "jsonl"                  # each verdict as a line in file
@@ -185,4 +214,7 @@ max_latency = "500ms"
 
 [shadow]
 queue = 8                       # frames that may wait for the candidate
+
+[box]                           # status page and Prometheus metrics, read-only, for who reaches it
+address = "127.0.0.1:8421"      # port 0 takes a free one; "" serves nothing
 """

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import psutil
 
+from edge_agent.box.metrics import StageTimes
 from edge_agent.source.base import FrameCounts
 from edge_agent.spool import Stamp
 from fleet_contract.messages import Heartbeat, PartVerdict
 from fleet_contract.names import Verdict
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_THROTTLED = Path("/sys/devices/platform/soc/soc:firmware/get_throttled")
 _RATE_S = 10.0
 _TIME_ERROR = 5
 
@@ -26,6 +28,8 @@ class Meter:
     def __init__(self, start_s: float) -> None:
         self._start_s = start_s
         self.parts = self.no_decision = self.dropped_frames = self.output_failures = 0
+        self.verdicts = dict.fromkeys(Verdict, 0)
+        self.stages = StageTimes()
         self.frames = FrameCounts()
         self._latencies: deque[float] = deque(maxlen=1000)
         self._times: deque[float] = deque()
@@ -35,6 +39,7 @@ class Meter:
         """Counts one part at monotonic `now_s`."""
         with self._lock:
             self.parts += 1
+            self.verdicts[verdict.verdict] += 1
             self.no_decision += verdict.verdict is Verdict.NO_DECISION
             self.dropped_frames += verdict.reason == "camera_gap"
             self._times.append(now_s)
@@ -85,6 +90,17 @@ def _temperature() -> float | None:
     sensors = psutil.sensors_temperatures()
     values = [entry.current for group in sensors.values() for entry in group]
     return max(values) if values else None
+
+
+def throttled() -> bool | None:
+    """Whether the processor is slowed by heat or by its supply; None where it cannot be told.
+
+    By the Raspberry Pi's firmware: bits 0 to 3 of its word are what holds now.
+    """
+    try:
+        return bool(int(_THROTTLED.read_text(), 16) & 0xF)
+    except (OSError, ValueError):
+        return None
 
 
 def boot_id() -> str:

@@ -13,6 +13,7 @@ from concurrent.futures import Future
 
 import cv2
 
+from edge_agent.box.lately import Lately
 from edge_agent.health import Meter
 from edge_agent.link_rules import Backoff
 from edge_agent.loaded import Loaded
@@ -59,6 +60,8 @@ class Inspector:
         self._active: Loaded | None = None
         self._watch: Watch | None = None
         self._shadow: ShadowRunner | None = None
+        self.lately = Lately(clock)
+        """What the last parts looked like, for the person at the box."""
         self._between: queue.SimpleQueue[tuple[Callable[[], None], Future[None]]]
         self._between = queue.SimpleQueue()
         self._stop = threading.Event()
@@ -72,6 +75,17 @@ class Inspector:
     def inspecting(self) -> bool:
         """Whether parts are judged at present."""
         return self._active is not None and not self._camera_lost and not self._ended.is_set()
+
+    @property
+    def shadow_waiting(self) -> int:
+        """Frames that wait for the candidate."""
+        shadow = self._shadow
+        return shadow.waiting if shadow else 0
+
+    @property
+    def given_up(self) -> int:
+        """What memory could not hold while the disk was full or slow."""
+        return self._report.given_up
 
     # The loop.
 
@@ -107,8 +121,10 @@ class Inspector:
         active, frame = self._active, captured.frame
         progress = self._report.progress.at(captured.trigger)
         self._expect(progress.part, captured.arrival_s + self._deadline_s)
+        began_s = self._clock.monotonic()
         judgement, reason, fault = _judge(active, captured)
-        latency_s = self._clock.monotonic() - captured.arrival_s
+        judged_s = self._clock.monotonic()
+        latency_s = judged_s - captured.arrival_s
         late = judgement is not None and latency_s > self._deadline_s
         decided = judgement is not None and not late
         verdict = PartVerdict(
@@ -123,8 +139,10 @@ class Inspector:
             external_id=captured.external_id,
         )
         self._act(verdict)
+        acted_s = self._clock.monotonic()
         self._report.part(Judged(verdict, late, fault), progress)
-        self.meter.part(verdict, self._clock.monotonic())
+        self.meter.part(verdict, acted_s)
+        self.lately.part(verdict, frame, judgement)
         if frame is not None:
             self._report.frame(frame)
             self._choose_sample(verdict, captured)
@@ -132,6 +150,8 @@ class Inspector:
                 self._offer(progress.part, captured, active, judgement)
         if active is not None:
             self._watch_part(verdict, late, fault)
+        times = (captured.arrival_s, began_s, judged_s, acted_s, self._clock.monotonic())
+        self.meter.stages.part(*times)
 
     def _capture(self) -> Captured | None:
         try:

@@ -44,6 +44,11 @@ class ShadowRunner:
             return False
         return True
 
+    @property
+    def waiting(self) -> int:
+        """Parts that wait."""
+        return self._waiting.qsize()
+
     def results(self) -> list[Pair]:
         """What was judged since the last call."""
         return [self._done.popleft() for _ in range(len(self._done))]

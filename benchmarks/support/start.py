@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from edge_agent.agent import DATABASE
+from edge_agent.box.records import DATABASE
 from hil.story.api import StoryError
 from hil.story.world import World, start_agent
 

@@ -219,6 +219,17 @@ class Durable:
         with self._db.transaction() as db:
             db.execute("DELETE FROM orders WHERE id = ?", (number,))
 
+    def update_locked(self, line: str) -> bool:
+        """Whether the line said "not now": nothing new is begun, and nothing exchanged."""
+        return self._db.get(f"update_lock/{line}") == "yes"
+
+    def lock_updates(self, line: str, locked: bool) -> None:
+        """Sets or lifts the line's lock, and tells it."""
+        with self._db.transaction():
+            self._db.set(f"update_lock/{line}", "yes" if locked else "no")
+            text = "updates are locked on the spot" if locked else "updates are unlocked"
+            self.event("update_lock", text, severity="warning" if locked else "info", line=line)
+
     def waiting(self) -> tuple[int, int]:
         """Records and bytes in the spool."""
         return self._spool.usage()

@@ -27,6 +27,8 @@ from fleet_contract.names import Slot, UpdateState
 log = logging.getLogger(__name__)
 
 TICK_S = 0.2
+_LOCKABLE = frozenset({Step.BEGIN, Step.PROMOTE})
+"""What the line's lock holds up; the way back and labels stay open."""
 _RETRY_S = (1.0, 2.0, 5.0, 10.0, 20.0)
 
 
@@ -192,6 +194,10 @@ class Updater:
         for number, kind, line in self._durable.orders():
             if kind == "rollback" and line == self._name:
                 self._operator_rollback(number)
+            elif kind in ("lock", "unlock") and line == self._name:
+                self._durable.lock_updates(line, kind == "lock")
+                self._durable.order_done(number)
+                self._changed()
             else:
                 self._durable.order_done(number)
             return True
@@ -218,7 +224,7 @@ class Updater:
 
     def _follow(self, target: Target) -> bool:
         step = plan(target.order, self._durable.view(target))
-        if step is Step.NOTHING:
+        if step is Step.NOTHING or (step in _LOCKABLE and self._locked()):
             return False
         update = self._durable.update(self._name)
         if step is Step.SUPERSEDE and update is not None:
@@ -236,6 +242,9 @@ class Updater:
             self._durable.begin(target, event)
         self._changed()
         return True
+
+    def _locked(self) -> bool:
+        return self._durable.update_locked(self._name)
 
     def _leave(self, update: Update, event: Event, *, failure: str = "", reason: str = "",
                numbers: dict[str, float] | None = None) -> None:  # fmt: skip
@@ -256,7 +265,7 @@ class Updater:
             UpdateState.ACTIVATING: self._activate,
         }
         step = steps.get(update.state)
-        if step is None:
+        if step is None or (update.state is UpdateState.ACTIVATING and self._locked()):
             return False
         try:
             step(update.target)

@@ -345,6 +345,9 @@ audit_per_hour = 60
 
 [probation]
 parts = {settings.probation_parts}
+
+[box]
+address = "127.0.0.1:0"
 """
 
 

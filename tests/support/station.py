@@ -50,6 +50,8 @@ parts = {probation}
 max_score_shift = 0.45
 [trial]
 time_limit = "30s"
+[box]
+address = "127.0.0.1:0"
 """
 
 

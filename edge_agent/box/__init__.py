@@ -1,0 +1,1 @@
+"""For the person at the box: what runs here, what it sees, what is wrong, and the way back."""
