@@ -4,8 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser
 
 from tests.support.broker import Pki, TestBroker
+from tests.support.chromium import launched
 
 
 @pytest.fixture(scope="session")
@@ -21,6 +23,13 @@ def broker(tmp_path_factory: pytest.TempPathFactory, pki: Pki) -> Iterator[TestB
     made.start()
     yield made
     made.stop()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium. Not for the whole run: while it is open, no test may use asyncio."""
+    with launched() as made:
+        yield made
 
 
 @pytest.fixture

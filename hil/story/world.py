@@ -245,7 +245,7 @@ def start_server(world: World) -> None:
     start = world.supervisor.start
     start("broker", [find_broker(), "-c", str(world.server / "broker" / "mosquitto.conf")])
     start("server", [program("loupe-server"), "run", "--dir", server])
-    world.wait("the server answers", world.api.healthy, patience_s=30)
+    world.wait("the server answers", world.api.healthy, patience_s=60)
 
 
 def configure_server(world: World) -> None:

@@ -64,9 +64,14 @@ def _left(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "moment", ["logs/broker.log", "logs/station-2-agent.log", "trainer/line.toml"]
+    ("number", "moment"),
+    [
+        (signal.SIGINT, "logs/broker.log"),
+        (signal.SIGINT, "logs/station-2-agent.log"),
+        (signal.SIGKILL, "logs/station-2-agent.log"),
+        (signal.SIGKILL, "trainer/line.toml"),
+    ],
 )
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "killed"])
 def test_nothing_is_left_running(
     play: Play, tmp_path: Path, moment: str, number: signal.Signals
 ) -> None:
@@ -93,6 +98,7 @@ def test_a_start_after_a_kill_is_clean(play: Play, tmp_path: Path) -> None:
     second.send_signal(signal.SIGINT)
     output, _ = second.communicate(timeout=60)
     assert second.returncode == 130, output
+    assert _left(tmp_path) == []
 
 
 def test_a_second_story_in_the_same_folder_is_refused(play: Play, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Literal
 
 import pytest
 import uvicorn
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from fleet_server.app import create_app
 from fleet_server.audit import service as audit
@@ -22,7 +22,6 @@ from fleet_server.serving import listen
 from tests.fleet_server.console_story import Story
 from tests.support.wait import eventually
 
-CHROMIUM = Path("/usr/bin/chromium")
 SHOTS = Path(__file__).parents[2] / "build" / "screenshots"
 WIDTHS = (360, 1920)
 DUPLICATES = """() => [...document.querySelectorAll("[id]")].map(element => element.id)
@@ -108,21 +107,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 def empty_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A server on which nothing happened."""
     yield from _serve(Story(tmp_path_factory.mktemp("empty")))
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Debian's Chromium."""
-    assert CHROMIUM.is_file(), (
-        f"the console's tests drive Chromium, and {CHROMIUM} is not there; install it with "
-        "`sudo apt-get install chromium`"
-    )
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-background-networking"]
-        )
-        yield launched
-        launched.close()
 
 
 @pytest.fixture

@@ -1,13 +1,12 @@
 """The report: right in what it says, whole in itself, and readable in a real browser."""
 
 import re
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 from typer.testing import CliRunner
 
 from fleet_contract import archive
@@ -22,7 +21,6 @@ from trainer.report.gallery import choose
 from trainer.report.plots import thinned
 from trainer.samples import csv_samples
 
-CHROMIUM = Path("/usr/bin/chromium")
 SHOTS = Path(__file__).parents[2] / "build" / "screenshots"
 PROMISE = {"overkill_at_most": 0.1, "good_parts": 30.0, "method": "conformal quantile"}
 
@@ -193,21 +191,6 @@ def test_evaluate_writes_the_page(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, [str(one) for one in arguments], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     assert "holdout.csv: 24 images of 24 parts" in page.read_text()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Debian's Chromium."""
-    assert CHROMIUM.is_file(), (
-        f"the report's tests drive Chromium, and {CHROMIUM} is not there; install it with "
-        "`sudo apt-get install chromium`"
-    )
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-background-networking"]
-        )
-        yield launched
-        launched.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
