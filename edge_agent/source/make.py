@@ -2,29 +2,35 @@
 
 from collections.abc import Callable
 
+from edge_agent.source.aravis import Aravis
 from edge_agent.source.base import FrameCounts, Source
 from edge_agent.source.camera import Camera
+from edge_agent.source.controls import ControlKeeper, Kept
 from edge_agent.source.folder import Folder
+from edge_agent.source.gige import GigeCamera
 from edge_agent.source.line_camera import LineCamera
 from edge_agent.source.live import LiveSource
 from edge_agent.source.mjpeg import MjpegCamera
 from edge_agent.source.opencv import rtsp_camera
-from edge_agent.source.parts import FreeRun, Signalled
+from edge_agent.source.parts import FreeRun, LineTriggered, Signalled
 from edge_agent.source.push import PushSource
 from edge_agent.source.replay import Replay
 from edge_agent.source.settings import (
     FolderSource,
+    GigeSource,
     LineCameraSource,
     LiveConfig,
     MjpegSource,
     SourceConfig,
+    V4l2Source,
     VideoSource,
 )
 from edge_agent.source.settings import PushSource as PushConfig
+from edge_agent.source.v4l2 import V4l2Camera
 from edge_agent.source.video import Video
 from edge_agent.trigger.base import Tell
 from edge_agent.trigger.make import make_trigger
-from edge_agent.trigger.settings import FreeTrigger, TriggerConfig
+from edge_agent.trigger.settings import CameraTrigger, FreeTrigger, TriggerConfig
 from fleet_contract.clock import Clock
 
 
@@ -49,7 +55,10 @@ def make_source(
             config.host, config.port, clock, channels=config.channels, depth=config.depth,
             queue=config.queue, max_image=config.max_image, base=base,
         )  # fmt: skip
-    connect = _connector(config, clock)
+    connect = _connector(config, trigger, clock, tell)
+    if isinstance(trigger, CameraTrigger):
+        line = LineTriggered(config.queue, counts)
+        return LiveSource(connect, line, None, clock, max_age_s=config.max_age, idle_is_life=True)
     if isinstance(trigger, FreeTrigger):
         free = FreeRun(config.queue, counts, trigger.rate)
         return LiveSource(connect, free, None, clock, max_age_s=config.max_age)
@@ -68,7 +77,17 @@ def _replay(config: FolderSource | VideoSource, clock: Clock) -> Replay:
     return Replay(pictures, rate_hz=config.rate, repeat=config.repeat, clock=clock)
 
 
-def _connector(config: LiveConfig, clock: Clock) -> Callable[[], Camera]:
+def _connector(
+    config: LiveConfig, trigger: TriggerConfig, clock: Clock, tell: Tell
+) -> Callable[[], Camera]:
+    if isinstance(config, V4l2Source):
+        return lambda: Kept(V4l2Camera(config, clock), ControlKeeper(config.controls, clock, tell))
+    if isinstance(config, GigeSource):
+        aravis = Aravis()
+        line = trigger.line if isinstance(trigger, CameraTrigger) else None
+        return lambda: Kept(
+            GigeCamera(aravis, config, line, clock), ControlKeeper(config.controls, clock, tell)
+        )
     # A library's own timeout comes after the watchdog: it ends a reader that was given up.
     limit_s = 2 * config.max_age
     if isinstance(config, MjpegSource):

@@ -1,4 +1,4 @@
-"""Cameras that OpenCV reads: RTSP by its FFmpeg."""
+"""Cameras that OpenCV reads; RTSP by its FFmpeg."""
 
 import os
 from collections.abc import Sequence
@@ -47,6 +47,11 @@ class OpenCvCamera:
         if not ok:
             raise DataError(f"{self._name} sent a frame that cannot be decoded")
         return in_colours(image, self._channels)
+
+    def property(self, which: int) -> float:
+        """One of OpenCV's properties, once it is open."""
+        assert self._capture is not None
+        return self._capture.get(which)
 
     def close(self) -> None:
         if self._capture is not None:

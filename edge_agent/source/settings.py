@@ -1,9 +1,9 @@
 """[source] of the station's configuration: one table a kind of source."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from edge_agent.section import Section
 from fleet_contract.names import Id
@@ -73,6 +73,63 @@ class RtspSource(LiveSection):
     url: str = Field(pattern=r"^rtsps?://[^/\s]+(/\S*)?$")
 
 
+class ControlsConfig(Section):
+    """A camera's controls; what is left out is left as it is. A value turns its automatic off."""
+
+    auto_exposure: bool | None = None
+    exposure: Seconds | None = Field(default=None, gt=0)
+    auto_gain: bool | None = None
+    gain: float | None = None
+    auto_white_balance: bool | None = None
+    white_balance: int | None = Field(default=None, gt=0)
+    """In kelvin."""
+    auto_focus: bool | None = None
+    focus: int | None = None
+    check_every: Seconds = Field(default=5.0, ge=0.1)
+    """How often to look whether one moved."""
+
+    @model_validator(mode="after")
+    def _no_value_under_an_automatic(self) -> Self:
+        for name in ("exposure", "gain", "white_balance", "focus"):
+            if getattr(self, name) is not None and getattr(self, f"auto_{name}"):
+                raise ValueError(f"either {name} or auto_{name} = true: a camera does one of them")
+        return self
+
+
+class V4l2Source(LiveSection):
+    """A camera of the kernel, such as a USB camera."""
+
+    kind: Literal["v4l2"]
+    device: str = Field(default="/dev/video0", pattern=r"^/dev/")
+    width: int | None = Field(default=None, ge=8)
+    height: int | None = Field(default=None, ge=8)
+    """Both or none: the camera's own."""
+    rate: Hertz | None = Field(default=None, gt=0)
+    format: str = Field(default="MJPG", pattern=r"^[A-Z0-9]{4}$")
+    """The four letters of how it sends its pixels."""
+    controls: ControlsConfig = ControlsConfig()
+
+    @model_validator(mode="after")
+    def _both_sides(self) -> Self:
+        if (self.width is None) != (self.height is None):
+            raise ValueError("width and height, or neither")
+        return self
+
+
+class GigeSource(LiveSection):
+    """A GigE Vision camera."""
+
+    kind: Literal["gige"]
+    address: str
+    """Its IP address, or its name in Aravis."""
+    pixel_format: str | None = None
+    """By GenICam's names, such as Mono8, BayerRG8, RGB8; none: the camera's own."""
+    region: tuple[int, int, int, int] | None = None
+    """x, y, width, height in pixels of the sensor; none: the camera's own."""
+    rate: Hertz | None = Field(default=None, gt=0)
+    controls: ControlsConfig = ControlsConfig()
+
+
 class PushSource(Section):
     """Images that another program sends by HTTP: POST /parts."""
 
@@ -88,7 +145,7 @@ class PushSource(Section):
     max_image: Bytes = Field(default=32_000_000, ge=1000, le=256_000_000)
 
 
-LiveConfig = MjpegSource | RtspSource
+LiveConfig = MjpegSource | RtspSource | V4l2Source | GigeSource
 SourceConfig = Annotated[
     LineCameraSource | FolderSource | VideoSource | PushSource | LiveConfig,
     Field(discriminator="kind"),

@@ -2,17 +2,15 @@
 
 from edge_agent.trigger.base import Tell, Trigger
 from edge_agent.trigger.http import HttpTrigger
-from edge_agent.trigger.settings import GpioTrigger as GpioConfig
 from edge_agent.trigger.settings import HttpTrigger as HttpConfig
 from edge_agent.trigger.settings import ModbusTrigger as ModbusConfig
 from edge_agent.trigger.settings import MqttTrigger as MqttConfig
+from edge_agent.trigger.settings import SignalConfig
 from edge_agent.trigger.watched import WatchedTrigger
 from fleet_contract.clock import Clock
 
 
-def make_trigger(
-    config: HttpConfig | MqttConfig | ModbusConfig | GpioConfig, clock: Clock, tell: Tell
-) -> Trigger:
+def make_trigger(config: SignalConfig, clock: Clock, tell: Tell) -> Trigger:
     """Raises ResourceError for a port that is taken, ConfigError for files that cannot be read."""
     if isinstance(config, HttpConfig):
         return HttpTrigger(config.host, config.port, clock)

@@ -85,7 +85,13 @@ class GpioTrigger(SignalSection):
     debounce: Seconds = Field(default=0.0, le=1)
 
 
-TriggerConfig = Annotated[
-    FreeTrigger | HttpTrigger | MqttTrigger | ModbusTrigger | GpioTrigger,
-    Field(discriminator="kind"),
-]
+class CameraTrigger(Section):
+    """An input of the camera: each frame that it sends is a part."""
+
+    kind: Literal["camera"]
+    line: str = Field(default="Line1", min_length=1)
+    """The input, by GenICam's names of trigger sources."""
+
+
+SignalConfig = HttpTrigger | MqttTrigger | ModbusTrigger | GpioTrigger
+TriggerConfig = Annotated[FreeTrigger | CameraTrigger | SignalConfig, Field(discriminator="kind")]

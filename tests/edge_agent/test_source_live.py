@@ -11,10 +11,10 @@ import pytest
 
 from edge_agent.source.base import CameraLost, Captured, FrameCounts, Source
 from edge_agent.source.make import make_source
-from edge_agent.source.settings import LiveConfig, MjpegSource, RtspSource
+from edge_agent.source.settings import GigeSource, LiveConfig, MjpegSource, RtspSource
 from edge_agent.trigger.settings import FreeTrigger
 from fleet_contract.clock import SystemClock
-from tests.support.peers import Peer, mjpeg_peer, rtsp_peer
+from tests.support.peers import Peer, gige_peer, mjpeg_peer, rtsp_peer
 from tests.support.wait import eventually
 
 MAX_AGE: Any = "800ms"
@@ -27,9 +27,13 @@ class Stage:
     peer: Peer
     source: Source
     counts: FrameCounts
+    grey: bool
 
 
 def before_a_peer(kind: str, folder: Path) -> tuple[Peer, LiveConfig]:
+    if kind == "gige":
+        peer, address = gige_peer()
+        return peer, GigeSource(kind="gige", address=address, max_age=MAX_AGE)
     if kind == "rtsp":
         peer, url = rtsp_peer()
         return peer, RtspSource(kind="rtsp", url=url, max_age=MAX_AGE)
@@ -43,7 +47,7 @@ def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
     peer, config = before_a_peer(request.param, tmp_path)
     counts = FrameCounts()
     source = make_source(config, FreeTrigger(), SystemClock(), counts, lambda *_: None)
-    yield Stage(peer, source, counts)
+    yield Stage(peer, source, counts, isinstance(config, GigeSource))
     source.close()
     peer.kill()
 
@@ -83,7 +87,7 @@ def until_back(source: Source) -> Captured:
     return captured
 
 
-@pytest.mark.parametrize("stage", ["mjpeg", "mjpeg without lengths", "rtsp"], indirect=True)
+@pytest.mark.parametrize("stage", ["mjpeg", "mjpeg without lengths", "rtsp", "gige"], indirect=True)
 class TestEveryLiveCamera:
     def test_numbers_go_on_and_survive_freezing_and_dying(self, stage: Stage) -> None:
         peer, source = stage.peer, stage.source
@@ -102,8 +106,9 @@ class TestEveryLiveCamera:
         assert back.trigger < again.trigger
         for part in (*parts, back, again):
             assert part.frame is not None
+            assert part.frame.shape[2] == 3
             red, green, blue = part.frame[40, 60]
-            assert red > 150 > 60 > max(green, blue)
+            assert stage.grey or red > 150 > 60 > max(green, blue)
 
     def test_a_camera_that_is_away_is_lost_and_its_password_is_not_told(self, stage: Stage) -> None:
         stage.source.start(None)

@@ -169,7 +169,13 @@ def test_each_message_is_a_part_whatever_its_payload(line: Line, plant: Plant) -
     plant.publish("from long ago", retain=True)
     line.start(plant.config)
     until_heard(line, plant)
-    payloads = ["", "SN-1", '{"part": "SN-2", "recipe": "steel"}', "12345", b"\xff\x00" + b"x" * 99]
+    payloads: list[str | bytes] = [
+        "",
+        "SN-1",
+        '{"part": "SN-2", "recipe": "steel"}',
+        "12345",
+        b"\xff\x00" + b"x" * 99,
+    ]
     for payload in payloads:
         plant.publish(payload)
     fired = line.fired(5)
@@ -204,8 +210,9 @@ class Program:
     """A PLC's program: it sets the coil, and reads it back."""
 
     def __init__(self, peer: Plc) -> None:
-        self._client: Any = ModbusTcpClient("127.0.0.1", port=peer.port, timeout=2)
-        assert self._client.connect()
+        client: Any = ModbusTcpClient("127.0.0.1", port=peer.port, timeout=2)
+        assert client.connect()
+        self._client = client
 
     def trigger(self, recipe: int = 0) -> None:
         assert not self._client.write_register(17, recipe).isError()

@@ -77,6 +77,11 @@ def rtsp_peer() -> tuple[Peer, str]:
     return Peer(command, port), f"rtsp://name:secret@127.0.0.1:{port}/part"
 
 
+def gige_peer(*words: str) -> tuple[Peer, str]:
+    """A GigE Vision camera on loopback, 512x512 in grey, 25 a second; its address."""
+    return Peer(["arv-fake-gv-camera-0.8", "-i", "lo", "-s", "LOUPE", *words], None), "127.0.0.1"
+
+
 @contextmanager
 def running(peer: Peer) -> Iterator[Peer]:
     """Started, and gone at the end."""
