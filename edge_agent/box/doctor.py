@@ -9,6 +9,10 @@ from edge_agent.box import probes
 from edge_agent.config import StationConfig, load_config
 from fleet_contract.errors import LoupeError
 
+_MEND = (
+    "Mend the file that it names: `loupe-server device add` writes a device's files,"
+    " `loupe-agent example-config` a configuration."
+)
 Grade = Literal["ok", "warning", "fault"]
 
 
@@ -41,6 +45,17 @@ def _certificate(station: StationConfig) -> Finding:
 
 def _broker(station: StationConfig) -> Finding:
     link = station.link
+    if probes.agent(station):
+        # The broker knows a device by its name: a second connection would end the agent's.
+        live = probes.live(station)
+        if live is not None and live["online"]:
+            return Finding(
+                "broker", "ok", f"the running agent is connected to {link.host}:{link.port}"
+            )
+        return Finding(
+            "broker", "warning", f"the running agent has no link to {link.host}:{link.port}, or does not say",
+            "`loupe-agent logs` says why; stop the agent and ask again to have the connection tried.",
+        )  # fmt: skip
     trouble = probes.broker(station)
     if trouble:
         return Finding(
@@ -195,7 +210,7 @@ def _checked(
     try:
         return check(station)
     except LoupeError as error:
-        return Finding(name, "fault", _without_remedy(error), error.remedy)
+        return Finding(name, "fault", _without_remedy(error), error.remedy or _MEND)
 
 
 def _without_remedy(error: LoupeError) -> str:

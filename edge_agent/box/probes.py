@@ -61,10 +61,10 @@ def certificate(station: StationConfig) -> tuple[str, float]:
 
 
 def broker(station: StationConfig) -> str:
-    """Connects as this device, under another client id than the agent's."""
+    """Connects as this device, which ends the connection of its agent where one runs."""
     link, answers, answered = station.link, list[str](), threading.Event()
     client = Client(
-        CallbackAPIVersion.VERSION2, client_id=f"{station.device}-doctor", protocol=MQTTv311,
+        CallbackAPIVersion.VERSION2, client_id=station.device, protocol=MQTTv311,
         reconnect_on_failure=False,
     )  # fmt: skip
     client.tls_set_context(tls_context(link))

@@ -2,10 +2,10 @@
 
 import http.client
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import cv2
+import numpy as np
 import pytest
 
 from edge_agent.box.client import ADDRESS
@@ -39,12 +39,12 @@ def committed(scene: Scene, **changes: object) -> str:
 
 
 @pytest.fixture
-def station(scene: Scene) -> Iterator[Station]:
+def station(scene: Scene) -> Station:
     """Running, with a committed bundle."""
     made = scene.station()
     made.start()
     committed(scene)
-    yield made
+    return made
 
 
 def test_who_stands_at_the_box_sees_what_it_does(station: Station, scene: Scene) -> None:
@@ -65,7 +65,7 @@ def test_who_stands_at_the_box_sees_what_it_does(station: Station, scene: Scene)
     out = station.folder / "seen.png"
     done = station.call("snapshot", "--out", str(out))
     assert done.returncode == 0, done.stderr
-    image = cv2.imread(str(out))
+    image = np.asarray(cv2.imread(str(out)))
     assert image.shape == (36 + 64, 2 * 64, 3), "frame and heat map side by side, below the verdict"
 
     assert get(station, "/frame.jpg")[1][:2] == b"\xff\xd8"
