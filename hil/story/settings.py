@@ -19,7 +19,7 @@ class Settings:
     defect_rate: float = 0.25
     images: int = 300
     """Rendered images that the first model is made from."""
-    train_budget_s: int = 12
+    train_budget_s: int = 15
     retrain_budget_s: int = 40
     window_s: float = 2.0
     baseline_windows: int = 30
