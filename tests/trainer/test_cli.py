@@ -37,7 +37,7 @@ def test_train_writes_the_bundle_and_compares_it_with_the_champion(
     world: World, tmp_path: Path
 ) -> None:
     config, out = tmp_path / "line.toml", tmp_path / "out" / "discs.tar"
-    config.write_text(CONFIG)
+    config.write_text(CONFIG.replace("epochs = 30", "epochs = 8"))
     made = json.loads(call(
         "train", config, "--store", world.store.folder, "--dataset", world.version.digest()[:8],
         "--out", out, "--champion", world.file, "--json",

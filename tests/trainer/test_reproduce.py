@@ -65,16 +65,21 @@ def test_a_training_that_the_clock_ended_comes_out_bit_for_bit(
     assert again.differs == {}
 
 
-def test_without_its_schedule_such_a_training_comes_out_otherwise(
-    hurried: bytes, stored: tuple[Store, DatasetVersion]
-) -> None:
-    manifest, files = archive.read(hurried)
+def test_without_its_schedule_nobody_knows_the_steps_of_such_a_training(hurried: bytes) -> None:
+    _, files = archive.read(hurried)
     facts = json.loads(files[FACTS])
     del files[SHARES]
     files[FACTS] = json.dumps({**facts, "schedule": "unknown"}).encode()
-    changed = manifest.model_copy(update={"files": archive.file_entries(files)})
-    bare = archive.pack(changed, files)
-    found = reproduce(bare, stored[0], Tolerance(0.0, 0.0), quiet, SystemClock())
+    assert how_trained(files).shares is None
+
+
+def test_scores_beyond_the_tolerance_are_called_different(
+    world: World, hurried: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Of the same parts, but trained for another time.
+    monkeypatch.setattr("trainer.reproduce._train", lambda *_: hurried)
+    exact = Tolerance(0.0, 0.0)
+    found = reproduce(world.built.archive, world.store, exact, quiet, SystemClock())
     assert found.answer is Answer.DIFFERENT
     assert found.score is not None
     assert found.score > 0

@@ -370,7 +370,7 @@ def test_a_killed_training_shows_as_killed_and_goes_on(
     stored: tuple[Store, DatasetVersion], tmp_path: Path
 ) -> None:
     path, store = tmp_path / "discs.toml", Store(tmp_path / "store")
-    path.write_text(CONFIG.replace("epochs = 30", "epochs = 8"))
+    path.write_text(CONFIG.replace("epochs = 30", "epochs = 6"))
     copy_of(stored, store)
     command = [sys.executable, "-c", "from trainer.cli import main; main()", "train", str(path), "--store", str(store.folder),
                "--out", str(tmp_path / "b.tar")]  # fmt: skip

@@ -44,7 +44,7 @@ def hands() -> Iterator[Hands]:
 def test_a_run_becomes_a_release_that_the_pipeline_has_signed(
     site: Site, hands: Hands, tmp_path: Path
 ) -> None:
-    run_id = site.queue(LINE, CONFIG.replace("threads = 1", "threads = 1\nseed = 5"))
+    run_id = site.queue(LINE, CONFIG.replace("epochs = 30", "epochs = 8\nseed = 5"))
     hand = hands.start(site, tmp_path, once=True)
     hand.join()
     run = site.run(run_id)
