@@ -20,7 +20,8 @@ from fleet_contract.names import Verdict
 KEPT = 24
 SMALL_SIDE = 320
 """Pixels of the longer side of a small picture, at most."""
-_EVERY_S = {Verdict.ACCEPT: 0.5, Verdict.REJECT: 0.05, Verdict.NO_DECISION: 0.2}
+# Accepts are many and alike; each reject is looked at, up to thirty a second.
+_EVERY_S = {Verdict.ACCEPT: 0.5, Verdict.REJECT: 0.03, Verdict.NO_DECISION: 0.2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class Lately:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._seen: deque[Seen] = deque(maxlen=KEPT)
-        self._copied_s = -1e9
+        self._copied_s = dict.fromkeys(Verdict, -1e9)
         self._wanted = threading.Event()
         self._whole: Seen | None = None
         self._came = threading.Event()
@@ -49,9 +50,9 @@ class Lately:
         """One part's end."""
         heat = judgement.mask_logits if judgement else None
         now = self._clock.monotonic()
-        due = frame is not None and now - self._copied_s >= _EVERY_S[verdict.verdict]
-        if due:
-            self._copied_s = now
+        due = now - self._copied_s[verdict.verdict] >= _EVERY_S[verdict.verdict]
+        if due and frame is not None:
+            self._copied_s[verdict.verdict] = now
         self._seen.append(Seen(verdict, small(frame) if due else None, heat))
         if frame is not None and self._wanted.is_set():
             self._wanted.clear()
