@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 
 from edge_agent.box.metrics import StageTimes
-from edge_agent.source.base import FrameCounts
+from edge_agent.source.base import GAP, OVERRUN, FrameCounts
 from edge_agent.spool import Stamp
 from fleet_contract.messages import Heartbeat, PartVerdict
 from fleet_contract.names import Verdict
@@ -41,7 +41,7 @@ class Meter:
             self.parts += 1
             self.verdicts[verdict.verdict] += 1
             self.no_decision += verdict.verdict is Verdict.NO_DECISION
-            self.dropped_frames += verdict.reason == "camera_gap"
+            self.dropped_frames += verdict.reason in (GAP, OVERRUN)
             self._times.append(now_s)
             self._forget(now_s)
             if verdict.digest is not None:

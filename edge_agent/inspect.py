@@ -21,7 +21,7 @@ from edge_agent.output.base import Output
 from edge_agent.report import Judged, Report
 from edge_agent.sampling import SamplePolicy
 from edge_agent.shadow import ShadowRunner
-from edge_agent.source.base import CameraLost, Captured, CounterRestarted, Progress, Source
+from edge_agent.source.base import GAP, CameraLost, Captured, CounterRestarted, Progress, Source
 from edge_agent.update.updater import Watch
 from fleet_contract.clock import Clock
 from fleet_contract.errors import DataError, ModelError, StateError, UnknownRecipe
@@ -38,7 +38,7 @@ Tell = Callable[[str, str, str], None]
 
 
 class Inspector:
-    """The line's thread. `activate`, `shadow`, `request_samples` may be called from any other."""
+    """The line's thread. `activate`, `shadow`, `request_samples`, `sample_by` may be called from any other."""
 
     def __init__(
         self,
@@ -148,7 +148,8 @@ class Inspector:
             self._choose_sample(verdict, captured)
             if active is not None and judgement is not None:
                 self._offer(progress.part, captured, active, judgement)
-        if active is not None:
+        # Without a picture a part says nothing of the bundle.
+        if active is not None and frame is not None:
             self._watch_part(verdict, late, fault)
         times = (captured.arrival_s, began_s, judged_s, acted_s, self._clock.monotonic())
         self.meter.stages.part(*times)
@@ -288,6 +289,14 @@ class Inspector:
 
         self._do_between(add)
 
+    def sample_by(self, policy: SamplePolicy) -> None:
+        """Chooses samples by another policy from the next part on. Raises StateError when ended."""
+
+        def exchange() -> None:
+            self._policy = policy
+
+        self._do_between(exchange)
+
     def stop(self) -> None:
         """Ends the loop after the part that it is at."""
         self._stop.set()
@@ -359,7 +368,7 @@ def _unseen(progress: Progress, time_s: float) -> PartVerdict:
     return PartVerdict(
         number=progress.part,
         verdict=Verdict.NO_DECISION,
-        reason="camera_gap",
+        reason=GAP,
         latency_ms=0,
         time_s=time_s,
     )

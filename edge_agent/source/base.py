@@ -5,6 +5,11 @@ from typing import Protocol
 
 from fleet_contract.inference.preprocess import Frame
 
+UNREADABLE, INCOMPLETE = "frame_unreadable", "frame_incomplete"
+"""Reasons of a part without a picture: it cannot be decoded; some of it was lost on its way."""
+GAP, OVERRUN = "camera_gap", "overrun"
+"""Reasons too: no frame came for it; too many waited for the inspection."""
+
 
 @dataclass(frozen=True, slots=True)
 class Captured:
@@ -15,8 +20,8 @@ class Captured:
     trigger: int
     arrival_s: float
     """Monotonic seconds at which the frame, or without one the trigger, reached the agent."""
-    reason: str = "frame_unreadable"
-    """Why there is no frame: frame_unreadable, frame_incomplete, camera_gap or overrun."""
+    reason: str = UNREADABLE
+    """Why there is no frame."""
     recipe: str = ""
     """The product's variant, as the trigger gave it."""
     external_id: str = ""

@@ -10,12 +10,10 @@ from collections import deque
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from edge_agent.source.base import Captured, FrameCounts
+from edge_agent.source.base import GAP, INCOMPLETE, OVERRUN, Captured, FrameCounts
 from edge_agent.source.camera import Grab
 from edge_agent.trigger.base import Signal
 from fleet_contract.inference.preprocess import Frame
-
-GAP, INCOMPLETE, OVERRUN = "camera_gap", "frame_incomplete", "overrun"
 
 
 class Parts(Protocol):

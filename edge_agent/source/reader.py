@@ -55,6 +55,7 @@ class Reader:
     def _run(self) -> None:
         try:
             self._camera.open()
+            log.info("the camera is connected")
             self._live(opening=True)
             while not self._closing.is_set():
                 self._turn()

@@ -331,6 +331,16 @@ def test_a_bundle_that_fails_probation_is_replaced_before_the_next_part(bench: B
     assert [outcome.held for outcome in watch.outcomes] == [False]
 
 
+def test_a_part_without_a_picture_says_nothing_of_a_bundle_on_probation(bench: Bench) -> None:
+    watch = WatchBench(Probation(ProbationConfig(parts=50), None), bench.loaded(A), [])
+    bench.start(bench.loaded())
+    bench.inspector.activate(bench.loaded(B), watch, lambda: None)
+    unseen = [Captured(None, number, 0.0, "camera_gap") for number in range(1, 60)]
+    verdicts = bench.play(*unseen, 60)
+    assert {verdict.digest for verdict in verdicts} == {B}
+    assert watch.outcomes == []
+
+
 def test_a_candidate_sees_the_same_frames_and_its_disagreements_become_samples(
     bench: Bench,
 ) -> None:

@@ -1,0 +1,66 @@
+"""A whole station behind a live camera: from a trigger's words to the verdict that the server stores."""
+
+import http.client
+import json
+from pathlib import Path
+
+from tests.edge_agent.conftest import Scene
+from tests.support.broker import free_port
+from tests.support.peers import mjpeg_peer, running
+from tests.support.station import Station
+from tests.support.wait import eventually
+
+SOURCE = """
+kind = "mjpeg"
+url = "{url}"
+max_age = "500ms"
+[trigger]
+kind = "http"
+port = {port}
+timeout = "300ms"
+"""
+
+
+def fire(port: int, part: str, recipe: str = "") -> int:
+    """The number of the part that a trigger made."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection.request("POST", "/triggers", json.dumps({"part": part, "recipe": recipe}))
+    answer = connection.getresponse()
+    assert answer.status == 202
+    number: int = json.loads(answer.read())["part"]
+    connection.close()
+    return number
+
+
+def test_a_trigger_ends_in_a_stored_verdict_whatever_becomes_of_the_camera(
+    scene: Scene, tmp_path: Path
+) -> None:
+    port = free_port()
+    peer, url = mjpeg_peer(tmp_path / "pictures")
+    station = Station(
+        tmp_path / "station", scene.broker, scene.device, scene.server.roots(),
+        SOURCE.format(url=url, port=port),
+    )  # fmt: skip
+    with running(peer):
+        station.start()
+        try:
+            eventually(lambda: "camera is connected" in station.log, 20, "the camera is there")
+            numbers = [fire(port, "SN-1"), fire(port, "SN-2", "brass")]
+            eventually(lambda: len(scene.numbers()) >= 2, 20, "two parts are stored")
+            peer.kill()
+            eventually(lambda: "camera is lost" in station.log, 10, "the camera is lost")
+            numbers.append(fire(port, "SN-3"))
+            eventually(lambda: len(scene.numbers()) >= 3, 20, "the part is stored")
+            assert station.stop() == 0
+        finally:
+            station.kill()
+    stored = [
+        (one.number, one.external_id, one.recipe, one.reason)
+        for one in scene.server.verdicts(scene.device)
+    ]
+    assert numbers == [1, 2, 3]
+    assert stored == [
+        (1, "SN-1", "", "model_not_ready"),
+        (2, "SN-2", "brass", "model_not_ready"),
+        (3, "SN-3", "", "camera_gap"),
+    ]  # fmt: skip
