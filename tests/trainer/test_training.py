@@ -258,6 +258,50 @@ def test_windows_of_a_larger_picture_show_the_defect(images: Images) -> None:
     assert torch.equal(marked.float(), batch.label[:, 0])
 
 
+STILL = AugmentTable(
+    gain=(1.0, 1.0), offset=(0.0, 0.0), noise=(0.0, 0.0), colour=0.0, slope=0.0, shift="0px",
+    zoom=1.0, stretch=0.0, rotate=0.0, flip=False,
+)  # fmt: skip
+
+
+def framed(mask: str | None) -> Images:
+    """24 pictures with a bright rim; half are defective, in a spot near a corner."""
+    items = [
+        DatasetItem(sha256=f"{i:064x}", label="good" if i % 2 else "spot", group=str(i),
+                    split="train", mask=None if i % 2 else mask)
+        for i in range(24)
+    ]  # fmt: skip
+    pixels = np.full((64, 64, 1), 255, np.uint8)
+    pixels[4:-4, 4:-4] = 60
+    marks = np.zeros((24, 64, 64), np.uint8)
+    if mask is not None:
+        marks[::2, 50:54, 8:12] = FIRST_KIND
+    return Images(items, ["spot"], np.stack([pixels] * 24), marks, None, None)
+
+
+def sides(image: torch.Tensor) -> torch.Tensor:
+    """[n, 4] how bright each side of [n, 1, h, w] is."""
+    rims = (image[:, 0, :3], image[:, 0, -3:], image[:, 0, :, :3], image[:, 0, :, -3:])
+    return torch.stack([rim.flatten(1).mean(1) for rim in rims], dim=1)
+
+
+def test_a_picture_whose_defect_has_no_place_is_never_cut() -> None:
+    batch = Batches(framed(None), STILL, 64, (64, 64), 0.0, 0).next()
+    defective = batch.label[:, 0] == 1
+    assert int(defective.sum()) == 32
+    assert (sides(batch.image)[defective] > 200).all()
+
+
+def test_views_come_closer_than_the_picture_and_mostly_to_its_defect() -> None:
+    batch = Batches(framed("0" * 64), STILL, 64, (64, 64), 0.0, 0).next()
+    closer = (sides(batch.image) < 200).any(dim=1)
+    assert 16 <= int(closer.sum()) <= 48
+    assert int(batch.label.sum()) == 32  # its spot lies in every view of a defective picture
+    marked = (batch.marks >= FIRST_KIND).flatten(1).sum(1)[batch.label[:, 0] == 1]
+    assert int(marked.max()) > 3 * 16
+    assert int(marked.min()) < 16
+
+
 def test_an_anomaly_makes_a_good_picture_defective_where_it_lies(images: Images) -> None:
     batch = drawn(images.good(), AugmentTable(), 64, synthetic=0.5)
     marked = batch.marks.flatten(1).any(dim=1)
