@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -10,6 +11,7 @@ from edge_agent.example import EXAMPLE
 from edge_agent.section import Section
 from edge_agent.source.settings import FolderSource, LineCameraSource
 from fleet_contract.errors import ConfigError
+from tests.support.imports import ROOT
 
 MINIMAL = """
 device = "station-1"
@@ -41,6 +43,45 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     assert isinstance(config.source, FolderSource)
     assert config.source.path == tmp_path / "images"
     assert config.link.key == tmp_path / "device.key"
+
+
+CAMERAS = (ROOT / "docs" / "how-to" / "connect-a-camera.md").read_text()
+BLOCKS = re.findall(r"^```toml\n(.*?)^```", CAMERAS, re.MULTILINE | re.DOTALL)
+
+
+def test_every_example_of_a_camera_is_a_configuration(tmp_path: Path) -> None:
+    stations = [
+        load_config(write(tmp_path, MINIMAL.partition("[source]")[0] + block)) for block in BLOCKS
+    ]
+    live = {"v4l2", "rtsp", "mjpeg", "gige"}
+    assert {one.source.kind for one in stations} == live | {"push", "folder", "video"}
+    kinds = {one.trigger.kind for one in stations}
+    assert kinds == {"free", "camera", "http", "mqtt", "modbus", "gpio"}
+
+
+def test_the_page_on_cameras_names_every_kind() -> None:
+    for name in ("source", "trigger"):
+        for table in tables(StationConfig.model_fields[name].annotation):
+            (kind,) = get_args(table.model_fields["kind"].annotation)
+            assert f"| `{kind}` |" in CAMERAS
+
+
+@pytest.mark.parametrize(
+    ("source", "trigger", "hint"),
+    [
+        ('kind = "folder"\npath = "x"', 'kind = "http"\nport = 1', "trigger: no trigger: a folder"),
+        ('kind = "v4l2"', 'kind = "camera"', "trigger: a trigger that a v4l2 source can have"),
+        ('kind = "v4l2"', 'kind = "modbus"\nhost = "x"', "trigger.coil is missing"),
+        ('kind = "rtsp"\nurl = "http://x/"', 'kind = "free"', "source.url"),
+    ],
+)
+def test_a_trigger_that_does_not_fit_its_source_is_said(
+    tmp_path: Path, source: str, trigger: str, hint: str
+) -> None:
+    text = f"{MINIMAL.partition('[source]')[0]}[source]\n{source}\n[trigger]\n{trigger}\n"
+    with pytest.raises(ConfigError) as caught:
+        load_config(write(tmp_path, text))
+    assert hint in str(caught.value)
 
 
 @pytest.mark.parametrize(
