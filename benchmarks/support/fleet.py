@@ -13,7 +13,7 @@ from hil.story.acts_model import active, approve, first_plan, loupe, start_rollo
 from hil.story.api import StoryError
 from hil.story.narrate import Narrator
 from hil.story.settings import LINE, SHORT, STATIONS
-from hil.story.world import World, open_world, start_server, start_stations
+from hil.story.world import World, await_server, open_world, start_server, start_stations
 
 
 @contextmanager
@@ -25,6 +25,7 @@ def fleet() -> Iterator[World]:
         world = open_world(folder, SHORT, 0, Narrator(Console(stderr=True, quiet=True)))
         try:
             start_server(world)
+            await_server(world)
             config = folder / "line.toml"
             config.write_text(training_config(world.settings.train_budget_s))
             loupe(world, "line", "add", LINE, "--config", str(config))

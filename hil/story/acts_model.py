@@ -7,7 +7,7 @@ from typing import Any
 from hil.story.api import StoryError
 from hil.story.people import TruthLabeller
 from hil.story.settings import LINE, STATIONS, Settings
-from hil.story.world import World, start_server, start_stations, start_worker
+from hil.story.world import World, await_server, start_server, start_stations, start_worker
 
 
 def training_config(budget_s: int) -> str:
@@ -46,14 +46,13 @@ def policy(settings: Settings) -> dict[str, object]:
 
 
 def train_first(world: World) -> None:
-    """Renders a dataset while the server starts, and trains on it while the stations start."""
+    """Renders a dataset and trains on it; server and stations start meanwhile."""
     images = world.folder / "data" / "first"
     rendering = world.task(
         "images", "loupe-hil", "dataset", str(images), "--parts", str(world.settings.images),
         "--seed", "7",
     )  # fmt: skip
     start_server(world)
-    world.narrator.say(f"console: [bold]{world.api.url}[/bold]")
     world.finish(rendering, patience_s=60)
     dataset = _import_images(world, images)
     bundle, config = world.store / "first.tar", world.store / "line.toml"
@@ -62,6 +61,8 @@ def train_first(world: World) -> None:
         "train", "loupe-trainer", "train", str(config), "--store", str(world.store),
         "--dataset", dataset, "--out", str(bundle), "--json",
     )  # fmt: skip
+    await_server(world)
+    world.narrator.say(f"console: [bold]{world.api.url}[/bold]")
     _register_line(world)
     start_stations(world)
     loupe(world, "dataset", "push", str(world.store), dataset)

@@ -235,7 +235,7 @@ def open_world(folder: Path, settings: Settings, port: int, narrator: Narrator) 
 
 
 def start_server(world: World) -> None:
-    """Broker and server; returns when the server answers."""
+    """Starts broker and server; `await_server` waits until they are up."""
     server = str(world.server)
     world.command(
         "loupe-server", "init", server,
@@ -245,6 +245,10 @@ def start_server(world: World) -> None:
     start = world.supervisor.start
     start("broker", [find_broker(), "-c", str(world.server / "broker" / "mosquitto.conf")])
     start("server", [program("loupe-server"), "run", "--dir", server])
+
+
+def await_server(world: World) -> None:
+    """Returns when the server answers."""
     world.wait("the server answers", world.api.healthy, patience_s=60)
 
 

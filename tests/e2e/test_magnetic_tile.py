@@ -22,7 +22,7 @@ from hil.story.acts_model import approve, last_json, loupe, start_rollout, wait_
 from hil.story.api import StoryError
 from hil.story.narrate import Narrator
 from hil.story.settings import SHORT
-from hil.story.world import World, add_device, open_world, start_agent, start_server
+from hil.story.world import World, add_device, await_server, open_world, start_agent, start_server
 from tests.support.data import magnetic_tile
 
 pytestmark = pytest.mark.timeout(600)
@@ -47,6 +47,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     world = open_world(folder, settings, 0, Narrator(Console(quiet=True)))
     try:
         start_server(world)
+        await_server(world)
         yield world
     finally:
         world.close()
