@@ -11,10 +11,11 @@ import cv2
 
 from edge_agent import BUILD_TIME_S, VERSION, health
 from edge_agent.batch import BatchStore
+from edge_agent.box.client import ADDRESS
 from edge_agent.box.records import DATABASE
 from edge_agent.box.server import Box
 from edge_agent.box.view import Parts, View
-from edge_agent.config import StationConfig
+from edge_agent.config import StationConfig, load_config
 from edge_agent.db import Database
 from edge_agent.inspect import Inspector
 from edge_agent.link import Link, Listeners
@@ -22,9 +23,11 @@ from edge_agent.lock import take_lock
 from edge_agent.lookout import Lookout
 from edge_agent.output.base import Output, Outputs
 from edge_agent.output.make import make_files, make_guarded
+from edge_agent.reload import change
 from edge_agent.report import Report
 from edge_agent.sampling import SamplePolicy
 from edge_agent.source.make import make_source
+from edge_agent.source.numbers import KeptNumbers
 from edge_agent.spool import Spool
 from edge_agent.state import StateReport, device_key
 from edge_agent.update.bundles import BundleStore
@@ -50,8 +53,9 @@ _STATE_S, _TURN_S = 0.5, 0.1
 class Agent:
     """Made, run once, and gone. Raises LoupeError where the configuration does not hold."""
 
-    def __init__(self, config: StationConfig) -> None:
-        self._config = config
+    def __init__(self, path: Path, config: StationConfig) -> None:
+        """`config` was read from `path`, and is read from there again when asked to."""
+        self._path, self._config = path, config
         self._line = config.line.name
         self._clock = SystemClock()
         self._board = read_board(config.board.file)
@@ -60,7 +64,7 @@ class Agent:
         self._spool = Spool(self._db, config.data.spool_limit, health.stamp)
         self._durable = Durable(self._db, self._spool, self._clock)
         self._meter = health.Meter(self._clock.monotonic())
-        self._stopping = False
+        self._stopping = self._rereading = False
         self._state_due = threading.Event()
         self.restart_wanted = False
         self._make_link()
@@ -97,6 +101,7 @@ class Agent:
         )  # fmt: skip
         self._guarded = make_guarded(config, self._judging, self._tell)
         outputs: list[Output] = [*make_files(config), *([self._guarded] if self._guarded else [])]
+        kept = config.data.folder / f"numbers-{config.source.camera}"
         self._inspector = Inspector(
             make_source(
                 config.source,
@@ -104,7 +109,7 @@ class Agent:
                 self._clock,
                 self._meter.frames,
                 self._tell,
-                report.progress.base,
+                KeptNumbers(kept, report.progress.base),
             ),
             Outputs(outputs),
             report,
@@ -141,6 +146,8 @@ class Agent:
 
     def _make_box(self) -> None:
         self._box: Box | None = None
+        # One that was killed may have left it.
+        (self._config.data.folder / ADDRESS).unlink(missing_ok=True)
         if not self._config.box.address:
             return
         parts = Parts(
@@ -159,6 +166,10 @@ class Agent:
         """Ends `run`; from any thread, or a signal's handler."""
         # A plain flag: a signal's handler that set an Event could wait for its own thread's lock.
         self._stopping = True
+
+    def reread(self) -> None:
+        """Reads the configuration anew soon; from any thread, or a signal's handler."""
+        self._rereading = True
 
     def run(self) -> None:
         """Until `stop`. Raises RuntimeError where the inspection ended by itself."""
@@ -187,7 +198,7 @@ class Agent:
         health.notify("READY=1")
         threads = [
             inspection, updates, self._link.connection.thread, self._uplink.thread,
-            self._lookout.thread,
+            self._lookout.thread, *([self._guarded.thread] if self._guarded else []),
         ]  # fmt: skip
         try:
             self._watch(threads)
@@ -205,6 +216,8 @@ class Agent:
             if now - self._inspector.turned_s < _STALL_S:
                 health.notify("WATCHDOG=1")
             self._do_commands()
+            if self._rereading:
+                self._reread()
             if now - beat_s >= self._config.heartbeat:
                 beat_s = now
                 self._beat(now)
@@ -212,6 +225,18 @@ class Agent:
                 state_s = now
                 self._state_due.clear()
                 self._publish_state()
+
+    def _reread(self) -> None:
+        self._rereading = False
+        try:
+            found = change(self._config, load_config(self._path))
+        except ConfigError as error:
+            self._tell("config", f"configuration kept as it was: {error}", "error")
+            return
+        self._config = self._updater.config = found.config
+        if "samples" in found.applied:
+            self._inspector.sample_by(SamplePolicy(found.config.samples, self._spool.id))
+        self._tell("config", found.text, "warning" if found.waiting else "info")
 
     def _beat(self, now_s: float) -> None:
         beat = self._meter.heartbeat(now_s, self._config.data.folder, self._spool.usage())

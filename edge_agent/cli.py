@@ -25,16 +25,17 @@ def run(
     config: ConfigPath,
     verbose: Annotated[bool, typer.Option(help="Say more.")] = False,
 ) -> None:
-    """Inspect until told to end (SIGTERM, SIGINT)."""
+    """Inspect until told to end (SIGTERM, SIGINT); SIGHUP reads the configuration anew."""
     station = load_config(config)
     from edge_agent.agent import Agent
     from edge_agent.box.logs import set_up
 
     set_up(station.data.folder, verbose=verbose)
 
-    agent = Agent(station)
+    agent = Agent(config, station)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: agent.stop())
+    signal.signal(signal.SIGHUP, lambda *_: agent.reread())
     agent.run()
     if agent.restart_wanted:
         raise typer.Exit(RESTART_EXIT)

@@ -1,6 +1,8 @@
-"""`loupe-agent status | logs | snapshot | replay | doctor | rollback | lock | unlock`."""
+"""`loupe-agent status | logs | snapshot | replay | doctor | rollback | lock | unlock | reload`."""
 
 import json
+import os
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,7 +26,7 @@ SICK_EXIT = 1
 
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
-    for command in (status, logs, snapshot, replay, doctor, rollback, lock, unlock):
+    for command in (status, logs, snapshot, replay, doctor, rollback, lock, unlock, reload):
         app.command()(command)
 
 
@@ -175,6 +177,23 @@ def lock(config: ConfigPath, line: LineName) -> None:
 def unlock(config: ConfigPath, line: LineName) -> None:
     """The line takes new bundles again."""
     _lock(load_config(config), line, locked=False)
+
+
+def reload(config: ConfigPath) -> None:
+    """Have the running agent read its configuration anew; it tells what applies and what does not."""
+    from edge_agent.box.records import owner
+
+    station = load_config(config)
+    process = owner(station)
+    if not process:
+        raise StateError(
+            f"no agent runs in {station.data.folder}",
+            remedy="It reads its configuration when it starts.",
+        )
+    os.kill(process, signal.SIGHUP)
+    typer.echo(
+        "The agent reads it; `loupe-agent logs` says what applies, and what needs a restart."
+    )
 
 
 def _lock(station: StationConfig, line: str, *, locked: bool) -> None:

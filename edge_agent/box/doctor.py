@@ -45,7 +45,7 @@ def _certificate(station: StationConfig) -> Finding:
 
 def _broker(station: StationConfig) -> Finding:
     link = station.link
-    if probes.agent(station):
+    if probes.owner(station):
         # The broker knows a device by its name: a second connection would end the agent's.
         live = probes.live(station)
         if live is not None and live["online"]:
@@ -109,7 +109,7 @@ def _data_folder(station: StationConfig) -> Finding:
 
 
 def _camera(station: StationConfig) -> Finding:
-    if probes.agent(station):
+    if probes.owner(station):
         live = probes.live(station)
         if live is None or live["inspecting"]:
             return Finding("camera", "ok", "the running agent has it")
@@ -145,7 +145,7 @@ def _model(station: StationConfig) -> Finding:
 
 
 def _agent(station: StationConfig, config: Path) -> Finding:
-    owner = probes.agent(station)
+    owner = probes.owner(station)
     if not owner:
         return Finding("agent", "warning", "not running", "`systemctl start loupe-agent`.")
     other = probes.other_configuration(owner, config)

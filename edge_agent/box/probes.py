@@ -20,11 +20,10 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from edge_agent import BUILD_TIME_S
 from edge_agent.box.client import live_state
-from edge_agent.box.records import DATABASE, records
+from edge_agent.box.records import DATABASE, owner, records
 from edge_agent.config import StationConfig
 from edge_agent.connection import tls_context
 from edge_agent.health import clock_synchronised
-from edge_agent.lock import is_locked
 from edge_agent.output.settings import GpioOutput, HttpOutput, JsonlOutput, OutputConfig
 from edge_agent.source.base import CameraLost, Captured, CounterRestarted, FrameCounts, Source
 from edge_agent.source.make import make_source
@@ -38,7 +37,7 @@ from fleet_contract.inference.preprocess import check_frame
 from fleet_contract.manifest import Manifest
 from fleet_contract.names import Runtime, Slot
 
-__all__ = ["clock_synchronised"]
+__all__ = ["clock_synchronised", "owner"]
 
 OLDEST_S = BUILD_TIME_S
 _ANSWER_S = 5.0
@@ -120,14 +119,6 @@ def filesystem(folder: Path) -> str:
 
 def _existing(folder: Path) -> Path:
     return next(path for path in (folder, *folder.parents) if path.exists())
-
-
-def agent(station: StationConfig) -> int:
-    """Process id of who holds the data folder; 0 for nobody."""
-    if not is_locked(station.data.folder):
-        return 0
-    text = (station.data.folder / "agent.lock").read_text().strip()
-    return int(text) if text.isdigit() else 0
 
 
 def other_configuration(process: int, config: Path) -> str:

@@ -32,6 +32,14 @@ def records(station: StationConfig) -> Iterator[Durable]:
         db.close()
 
 
+def owner(station: StationConfig) -> int:
+    """Process id of the agent that holds the data folder; 0 where none runs."""
+    if not is_locked(station.data.folder):
+        return 0
+    text = (station.data.folder / "agent.lock").read_text().strip()
+    return int(text) if text.isdigit() else 0
+
+
 def check_line(station: StationConfig, line: str) -> None:
     """Raises StateError where the station does not inspect that line."""
     if line != station.line.name:

@@ -5,6 +5,7 @@ Writing to the pipe never waits: where it is full, the guard hangs and is replac
 
 import contextlib
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from typing import Any
 from edge_agent.link_rules import Backoff
 from edge_agent.output.guard import LINGER_S
 from fleet_contract.messages import PartVerdict
+
+log = logging.getLogger(__name__)
 
 BEAT_S = 0.2
 _HUNG_S = 5.0 + LINGER_S
@@ -61,12 +64,12 @@ class Guarded:
         self.counts: dict[str, dict[str, Any]] = {}
         """By output: whether it is lost, failed calls, parts that could not be told."""
         self.restarts = 0
-        self._thread = threading.Thread(target=self._run, name="guard", daemon=True)
+        self.thread = threading.Thread(target=self._run, name="guard", daemon=True)
 
     def start(self) -> None:
-        """The first guard is there when it returns."""
+        """The first guard is there when it returns; one that could not be started is tried again."""
         self._launch()
-        self._thread.start()
+        self.thread.start()
 
     @property
     def pid(self) -> int | None:
@@ -83,7 +86,7 @@ class Guarded:
     def close(self) -> None:
         """Lets go of the pipe: the guard shows that nobody judges, and ends."""
         self._stop.set()
-        self._thread.join(timeout=5)
+        self.thread.join(timeout=5)
         with self._lock:
             process, self._process = self._process, None
         if process is None:
@@ -103,10 +106,14 @@ class Guarded:
             os.write(process.stdin.fileno(), _line(*message))
 
     def _launch(self) -> None:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "edge_agent.output.guard"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0,
-        )  # fmt: skip
+        try:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "edge_agent.output.guard"],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0,
+            )  # fmt: skip
+        except OSError as error:
+            log.error("the guard of the outputs cannot be started: %s", error)
+            return
         assert process.stdin is not None
         assert process.stdout is not None
         os.set_blocking(process.stdout.fileno(), False)
@@ -128,7 +135,8 @@ class Guarded:
 
     def _ended(self) -> str:
         """Why the guard is no good any more; '' where it is."""
-        assert self._process is not None
+        if self._process is None:
+            return "could not be started"
         code = self._process.poll()
         if code is not None:
             return f"ended ({code})"
@@ -138,10 +146,10 @@ class Guarded:
     def _replace(self, why: str) -> None:
         with self._lock:
             process, self._process = self._process, None
-        assert process is not None
-        process.kill()
-        process.wait()
-        _let_go(process)
+        if process is not None:
+            process.kill()
+            process.wait()
+            _let_go(process)
         self.restarts += 1
         if not self._said:
             # One that ends again and again before it says anything is told once.

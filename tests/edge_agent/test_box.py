@@ -2,6 +2,8 @@
 
 import http.client
 import json
+import os
+import signal
 from typing import Any
 
 import cv2
@@ -146,6 +148,24 @@ def test_without_an_agent_the_way_back_and_the_lock_are_taken_at_once(
     station.start()
     scene.becomes_active(str(first))
     scene.reaches(second, "rolled_back")
+
+
+def test_safe_settings_apply_without_a_restart_and_the_rest_says_so(
+    station: Station, scene: Scene
+) -> None:
+    text = station.config.read_text()
+    changed = text.replace("audit_share = 0.0", "audit_share = 1.0").replace("20s", "25s")
+    station.config.write_text(changed)
+    assert station.call("reload").returncode == 0
+    eventually(lambda: scene.server.samples(scene.device), 20, "every part is a sample now")
+    eventually(lambda: scene.server.events(scene.device, "config"), 20, "it is told")
+    event = scene.server.events(scene.device, "config")[0]
+    assert "samples applies from now on; trust needs a restart" in event.text
+    station.config.write_text(text.replace("[samples]", "[sample]"))
+    os.kill(int((station.folder / "data" / "agent.lock").read_text()), signal.SIGHUP)
+    eventually(lambda: len(scene.server.events(scene.device, "config")) == 2, 20, "a mistake")
+    assert "kept as it was" in scene.server.events(scene.device, "config")[1].text
+    assert "Did you mean samples?" in scene.server.events(scene.device, "config")[1].text
 
 
 def test_a_page_whose_address_is_taken_does_not_keep_the_agent_from_inspecting(
