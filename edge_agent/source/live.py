@@ -11,6 +11,7 @@ from collections.abc import Callable
 from edge_agent.link_rules import Backoff
 from edge_agent.source.base import CameraLost, Captured
 from edge_agent.source.camera import Camera, Grab
+from edge_agent.source.numbers import Numbers
 from edge_agent.source.parts import Parts, Signalled
 from edge_agent.source.reader import Reader
 from edge_agent.trigger.base import Signal, Trigger
@@ -31,16 +32,17 @@ class LiveSource:
         self,
         connect: Callable[[], Camera],
         parts: Parts,
+        numbers: Numbers,
         trigger: Trigger | None,
         clock: Clock,
         *,
         max_age_s: float,
         idle_is_life: bool = False,
-        base: int = 0,
     ) -> None:
-        """`base`: what a part's number is above its trigger's."""
-        self._connect, self._parts, self._trigger, self._clock = connect, parts, trigger, clock
-        self._max_age_s, self._idle_is_life, self._base = max_age_s, idle_is_life, base
+        """`idle_is_life`: frames come only when the line sends parts, waiting is no fault."""
+        self._connect, self._parts, self._numbers = connect, parts, numbers
+        self._trigger, self._clock = trigger, clock
+        self._max_age_s, self._idle_is_life = max_age_s, idle_is_life
         self._changed = threading.Condition()
         self._reader: Reader | None = None
         self._stuck: list[Reader] = []
@@ -50,7 +52,7 @@ class LiveSource:
         self._said = False
 
     def start(self, after: int | None) -> None:
-        self._parts.begin(after or 0)
+        self._numbers.begin(after or 0)
         if self._trigger is not None:
             self._trigger.start(self._fire)
 
@@ -80,6 +82,7 @@ class LiveSource:
             reader, self._reader = self._reader, None
         if reader is not None:
             reader.close(_CLOSE_S)
+        self._numbers.close()
 
     # Watching the reader, with the lock held.
 
@@ -131,4 +134,4 @@ class LiveSource:
         with self._changed:
             number = self._parts.fire(signal)
             self._changed.notify_all()
-            return self._base + number
+            return self._numbers.base + number

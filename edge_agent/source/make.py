@@ -11,8 +11,9 @@ from edge_agent.source.gige import GigeCamera
 from edge_agent.source.line_camera import LineCamera
 from edge_agent.source.live import LiveSource
 from edge_agent.source.mjpeg import MjpegCamera
+from edge_agent.source.numbers import Numbers
 from edge_agent.source.opencv import rtsp_camera
-from edge_agent.source.parts import FreeRun, LineTriggered, Signalled
+from edge_agent.source.parts import FreeRun, LineTriggered, Parts, Signalled
 from edge_agent.source.push import PushSource
 from edge_agent.source.replay import Replay
 from edge_agent.source.settings import (
@@ -30,7 +31,7 @@ from edge_agent.source.v4l2 import V4l2Camera
 from edge_agent.source.video import Video
 from edge_agent.trigger.base import Tell
 from edge_agent.trigger.make import make_trigger
-from edge_agent.trigger.settings import CameraTrigger, FreeTrigger, TriggerConfig
+from edge_agent.trigger.settings import CameraTrigger, FreeTrigger, SignalConfig, TriggerConfig
 from fleet_contract.clock import Clock
 
 
@@ -40,12 +41,14 @@ def make_source(
     clock: Clock,
     counts: FrameCounts,
     tell: Tell,
-    base: int = 0,
+    numbers: Numbers | None = None,
 ) -> Source:
-    """`base` is what a part's number is above its trigger's.
+    """`numbers` is for sources whose camera counts none; without it they count from 1.
 
-    Raises ConfigError for a folder or file without images, ResourceError for a port that is taken.
+    Raises ConfigError for a folder or file without images, ResourceError for a port that is taken
+    or a library that is not there.
     """
+    numbers = numbers or Numbers()
     if isinstance(config, LineCameraSource):
         return LineCamera(config.url, config.channels, config.timeout, clock, config.depth)
     if isinstance(config, FolderSource | VideoSource):
@@ -53,18 +56,28 @@ def make_source(
     if isinstance(config, PushConfig):
         return PushSource(
             config.host, config.port, clock, channels=config.channels, depth=config.depth,
-            queue=config.queue, max_image=config.max_image, base=base,
+            queue=config.queue, max_image=config.max_image, numbers=numbers,
         )  # fmt: skip
-    connect = _connector(config, trigger, clock, tell)
+    signals = make_trigger(trigger, clock, tell) if isinstance(trigger, SignalConfig) else None
+    return LiveSource(
+        _connector(config, trigger, clock, tell),
+        _parts(config, trigger, counts, numbers),
+        numbers,
+        signals,
+        clock,
+        max_age_s=config.max_age,
+        idle_is_life=isinstance(trigger, CameraTrigger),
+    )
+
+
+def _parts(
+    config: LiveConfig, trigger: TriggerConfig, counts: FrameCounts, numbers: Numbers
+) -> Parts:
     if isinstance(trigger, CameraTrigger):
-        line = LineTriggered(config.queue, counts)
-        return LiveSource(connect, line, None, clock, max_age_s=config.max_age, idle_is_life=True)
+        return LineTriggered(config.queue, counts, numbers)
     if isinstance(trigger, FreeTrigger):
-        free = FreeRun(config.queue, counts, trigger.rate)
-        return LiveSource(connect, free, None, clock, max_age_s=config.max_age)
-    parts = Signalled(config.queue, counts, trigger.delay, trigger.timeout)
-    made = make_trigger(trigger, clock, tell)
-    return LiveSource(connect, parts, made, clock, max_age_s=config.max_age, base=base)
+        return FreeRun(config.queue, counts, numbers, trigger.rate)
+    return Signalled(config.queue, counts, numbers, trigger.delay, trigger.timeout)
 
 
 def _replay(config: FolderSource | VideoSource, clock: Clock) -> Replay:

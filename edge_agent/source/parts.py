@@ -12,15 +12,13 @@ from typing import Protocol
 
 from edge_agent.source.base import GAP, INCOMPLETE, OVERRUN, Captured, FrameCounts
 from edge_agent.source.camera import Grab
+from edge_agent.source.numbers import Numbers
 from edge_agent.trigger.base import Signal
 from fleet_contract.inference.preprocess import Frame
 
 
 class Parts(Protocol):
     """Not thread-safe."""
-
-    def begin(self, after: int) -> None:
-        """The last part that is done."""
 
     def wants(self, arrival_s: float) -> bool:
         """Whether a frame that arrived then is to be decoded."""
@@ -44,15 +42,13 @@ def _captured(grab: Grab, frame: Frame | None, number: int = 0) -> Captured:
 class FreeRun:
     """Every frame is a part, at most `rate_hz` of them; the oldest gives way when `limit` wait."""
 
-    def __init__(self, limit: int, counts: FrameCounts, rate_hz: float | None) -> None:
-        self._limit, self._counts = limit, counts
+    def __init__(
+        self, limit: int, counts: FrameCounts, numbers: Numbers, rate_hz: float | None
+    ) -> None:
+        self._limit, self._counts, self._numbers = limit, counts, numbers
         self._period_s = 1 / rate_hz if rate_hz else 0.0
         self._due_s = -1e9
-        self._number = 0
         self._ready: deque[Captured] = deque()
-
-    def begin(self, after: int) -> None:
-        self._number = after
 
     def wants(self, arrival_s: float) -> bool:
         return arrival_s >= self._due_s
@@ -71,8 +67,7 @@ class FreeRun:
     def take(self, now_s: float) -> Captured | None:  # noqa: ARG002 - nothing grows old here
         if not self._ready:
             return None
-        self._number += 1
-        return replace(self._ready.popleft(), trigger=self._number)
+        return replace(self._ready.popleft(), trigger=self._numbers.next())
 
     def wake_s(self) -> float | None:
         return None
@@ -81,13 +76,10 @@ class FreeRun:
 class _Triggered:
     """Parts that have their number: none is dropped, but only `limit` pictures are held."""
 
-    def __init__(self, limit: int, counts: FrameCounts) -> None:
-        self._limit, self._counts = limit, counts
-        self._number = self._held = 0
+    def __init__(self, limit: int, counts: FrameCounts, numbers: Numbers) -> None:
+        self._limit, self._counts, self._numbers = limit, counts, numbers
+        self._held = 0
         self._ready: deque[Captured] = deque()
-
-    def begin(self, after: int) -> None:
-        self._number = after
 
     def take(self, now_s: float) -> Captured | None:  # noqa: ARG002 - for those that expire
         if not self._ready:
@@ -115,10 +107,8 @@ class LineTriggered(_Triggered):
     def add(self, grab: Grab, frame: Frame | None) -> None:
         self._counts.incomplete += not grab.whole
         for _ in range(grab.missed):
-            self._number += 1
-            self._append(Captured(None, self._number, grab.arrival_s, GAP))
-        self._number += 1
-        self._append(_captured(grab, frame, self._number))
+            self._append(Captured(None, self._numbers.next(), grab.arrival_s, GAP))
+        self._append(_captured(grab, frame, self._numbers.next()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,18 +124,20 @@ class Signalled(_Triggered):
     Without one for `timeout_s` more the part ends without a picture.
     """
 
-    def __init__(self, limit: int, counts: FrameCounts, delay_s: float, timeout_s: float) -> None:
-        super().__init__(limit, counts)
+    def __init__(
+        self, limit: int, counts: FrameCounts, numbers: Numbers, delay_s: float, timeout_s: float
+    ) -> None:
+        super().__init__(limit, counts, numbers)
         self._delay_s, self._timeout_s = delay_s, timeout_s
         self._pending: deque[_Pending] = deque()
 
     def fire(self, signal: Signal) -> int:
         """Takes a signal; the number of its part."""
-        self._number += 1
+        number = self._numbers.next()
         # One that passed waits no time, but its turn behind those that wait for their frame.
         due_s = -math.inf if signal.passed else signal.at_s + self._delay_s
-        self._pending.append(_Pending(self._number, due_s, signal))
-        return self._number
+        self._pending.append(_Pending(number, due_s, signal))
+        return number
 
     def wants(self, arrival_s: float) -> bool:
         return bool(self._pending) and self._pending[0].due_s <= arrival_s

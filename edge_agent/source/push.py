@@ -10,6 +10,7 @@ from typing import Literal
 
 from edge_agent.http_port import Answer, HttpPort, Request, refusal
 from edge_agent.source.base import Captured
+from edge_agent.source.numbers import Numbers
 from edge_agent.trigger.base import Signal, checked_signal
 from fleet_contract.clock import Clock
 from fleet_contract.errors import DataError
@@ -19,7 +20,7 @@ PATH = "/parts"
 
 
 class PushSource:
-    """Takes images from `start` on; `base` is what a part's number is above its trigger's."""
+    """Takes images from `start` on."""
 
     def __init__(
         self,
@@ -30,15 +31,14 @@ class PushSource:
         channels: int,
         depth: Literal[8, 16],
         queue: int,
+        numbers: Numbers,
         max_image: int,
-        base: int,
     ) -> None:
         """Raises ResourceError where the port is taken."""
         self._clock, self._channels, self._depth = clock, channels, depth
-        self._queue, self._base = queue, base
+        self._queue, self._numbers = queue, numbers
         self._changed = threading.Condition()
         self._waiting: deque[Captured] = deque()
-        self._number = 0
         self._port = HttpPort(host, port, PATH, max_image, self._take)
 
     @property
@@ -47,7 +47,7 @@ class PushSource:
         return self._port.port
 
     def start(self, after: int | None) -> None:
-        self._number = after or 0
+        self._numbers.begin(after or 0)
         self._port.start()
 
     def next(self, timeout_s: float) -> Captured | None:
@@ -57,6 +57,7 @@ class PushSource:
 
     def close(self) -> None:
         self._port.close()
+        self._numbers.close()
 
     def _take(self, request: Request) -> Answer:
         arrival_s = self._clock.monotonic()
@@ -79,14 +80,14 @@ class PushSource:
         with self._changed:
             if len(self._waiting) >= self._queue:
                 return _full(self._queue)
-            self._number += 1
+            number = self._numbers.next()
             part = Captured(
-                frame, self._number, signal.at_s,
+                frame, number, signal.at_s,
                 recipe=signal.recipe, external_id=signal.external_id,
             )  # fmt: skip
             self._waiting.append(part)
             self._changed.notify()
-            return Answer(202, {"part": self._base + self._number})
+            return Answer(202, {"part": self._numbers.base + number})
 
 
 def _full(limit: int) -> Answer:

@@ -1,12 +1,22 @@
 """Which frame is which part: rules alone, with times as values."""
 
+from pathlib import Path
+
 import numpy as np
+import pytest
 
 from edge_agent.source.base import Captured, FrameCounts
 from edge_agent.source.camera import Grab
+from edge_agent.source.numbers import KeptNumbers, Numbers
 from edge_agent.source.parts import FreeRun, LineTriggered, Parts, Signalled
 from edge_agent.trigger.base import Signal
 from fleet_contract.inference.preprocess import Frame
+
+
+def after(last: int) -> Numbers:
+    numbers = Numbers()
+    numbers.begin(last)
+    return numbers
 
 
 def picture(level: int) -> Frame:
@@ -36,40 +46,40 @@ def shown(captured: list[Captured]) -> list[tuple[int, int | str]]:
 
 def test_in_free_run_the_oldest_frames_give_way_and_numbers_stay_whole() -> None:
     counts = FrameCounts()
-    parts = FreeRun(2, counts, None)
-    parts.begin(7)
+    parts = FreeRun(2, counts, after(7), None)
     frames(parts, 1, 2, 3, 4, 5)
     assert shown(drain(parts)) == [(8, 4), (9, 5)]
     assert counts.dropped == 3
 
 
 def test_free_run_takes_no_more_frames_than_its_rate() -> None:
-    parts = FreeRun(99, FrameCounts(), 1.0)
+    parts = FreeRun(99, FrameCounts(), Numbers(), 1.0)
     frames(parts, *np.arange(1, 11, 0.25))
     assert len(drain(parts)) == 10
 
 
 def test_a_camera_slightly_slower_than_the_rate_loses_no_frame() -> None:
-    parts = FreeRun(99, FrameCounts(), 10.0)
+    parts = FreeRun(99, FrameCounts(), Numbers(), 10.0)
     frames(parts, *np.arange(0, 3, 0.101))
     assert len(drain(parts)) == 30
 
 
 def test_frames_that_a_camera_says_it_sent_count_as_dropped_in_free_run() -> None:
     counts = FrameCounts()
-    parts = FreeRun(9, counts, None)
+    parts = FreeRun(9, counts, Numbers(), None)
     parts.add(Grab(1.0, missed=3), picture(1))
     assert shown(drain(parts)) == [(1, 1)]
     assert counts.dropped == 3
 
 
-def signalled(limit: int = 9, delay_s: float = 0.0, timeout_s: float = 1.0) -> Signalled:
-    return Signalled(limit, FrameCounts(), delay_s, timeout_s)
+def signalled(
+    limit: int = 9, delay_s: float = 0.0, timeout_s: float = 1.0, last: int = 0
+) -> Signalled:
+    return Signalled(limit, FrameCounts(), after(last), delay_s, timeout_s)
 
 
 def test_the_first_frame_after_a_signal_is_its_part() -> None:
-    parts = signalled()
-    parts.begin(40)
+    parts = signalled(last=40)
     frames(parts, 9)
     assert parts.fire(Signal(10.5, "SN-1", "steel")) == 41
     frames(parts, 10, 11, 12)
@@ -125,8 +135,7 @@ def test_a_frame_that_is_not_whole_is_a_part_without_a_picture() -> None:
 
 def test_the_cameras_own_trigger_makes_every_frame_a_part_and_every_missing_one_too() -> None:
     counts = FrameCounts()
-    parts = LineTriggered(9, counts)
-    parts.begin(2)
+    parts = LineTriggered(9, counts, after(2))
     frames(parts, 1)
     parts.add(Grab(4.0, missed=2), picture(4))
     parts.add(Grab(5.0, whole=False), None)
@@ -134,3 +143,34 @@ def test_the_cameras_own_trigger_makes_every_frame_a_part_and_every_missing_one_
         (3, 1), (4, "camera_gap"), (5, "camera_gap"), (6, 4), (7, "frame_incomplete"),
     ]  # fmt: skip
     assert (counts.dropped, counts.incomplete) == (0, 1)
+
+
+def test_a_signal_that_came_too_late_is_a_part_without_a_picture_in_its_turn() -> None:
+    parts = signalled()
+    parts.fire(Signal(1.0))
+    parts.fire(Signal(1.1, "SN-2", passed=True))
+    frames(parts, 2)
+    assert shown(drain(parts)) == [(1, 2), (2, "camera_gap")]
+    parts.fire(Signal(3.0, passed=True))
+    assert shown(drain(parts, 3.0)) == [(3, "camera_gap")]
+
+
+def kept(path: Path, after: int) -> KeptNumbers:
+    numbers = KeptNumbers(path, 0)
+    numbers.begin(after)
+    return numbers
+
+
+def test_numbers_that_were_given_do_not_come_again_after_a_sudden_end(tmp_path: Path) -> None:
+    path = tmp_path / "numbers"
+    assert [kept(path, 40).next(), kept(path, 40).next(), kept(path, 0).next()] == [41, 42, 43]
+    assert kept(path, 90).next() == 91
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 20, b"12x"])
+def test_a_file_of_numbers_that_a_power_cut_spoilt_is_no_obstacle(
+    tmp_path: Path, content: bytes
+) -> None:
+    path = tmp_path / "numbers"
+    path.write_bytes(content)
+    assert kept(path, 7).next() == 8

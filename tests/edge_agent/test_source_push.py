@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edge_agent.source.numbers import Numbers
 from edge_agent.source.push import PushSource
 from fleet_contract.clock import SystemClock
 from fleet_contract.errors import ResourceError
@@ -22,7 +23,7 @@ PNG = encode_png(solid(40))
 
 def made(port: int = 0, **changes: Any) -> PushSource:
     settings: dict[str, Any] = {
-        "channels": 3, "depth": 8, "queue": 3, "max_image": 100_000, "base": 100, **changes,
+        "channels": 3, "depth": 8, "queue": 3, "max_image": 100_000, "numbers": Numbers(100), **changes,
     }  # fmt: skip
     return PushSource("127.0.0.1", port, SystemClock(), **settings)
 

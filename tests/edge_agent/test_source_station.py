@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import socket
 from pathlib import Path
 
 from tests.edge_agent.conftest import Scene
@@ -32,7 +33,16 @@ def fire(port: int, part: str, recipe: str = "") -> int:
     return number
 
 
-def test_a_trigger_ends_in_a_stored_verdict_whatever_becomes_of_the_camera(
+def answers(port: int) -> bool:
+    """Whether the trigger's port is there."""
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True
+
+
+def test_a_trigger_ends_in_a_stored_verdict_whatever_becomes_of_camera_and_agent(
     scene: Scene, tmp_path: Path
 ) -> None:
     port = free_port()
@@ -51,6 +61,12 @@ def test_a_trigger_ends_in_a_stored_verdict_whatever_becomes_of_the_camera(
             eventually(lambda: "camera is lost" in station.log, 10, "the camera is lost")
             numbers.append(fire(port, "SN-3"))
             eventually(lambda: len(scene.numbers()) >= 3, 20, "the part is stored")
+            numbers.append(fire(port, "SN-4"))
+            station.kill()
+            station.start()
+            eventually(lambda: answers(port), 20, "the agent is back")
+            numbers.append(fire(port, "SN-5"))
+            eventually(lambda: len(scene.numbers()) >= 5, 20, "the parts are stored")
             assert station.stop() == 0
         finally:
             station.kill()
@@ -58,9 +74,12 @@ def test_a_trigger_ends_in_a_stored_verdict_whatever_becomes_of_the_camera(
         (one.number, one.external_id, one.recipe, one.reason)
         for one in scene.server.verdicts(scene.device)
     ]
-    assert numbers == [1, 2, 3]
-    assert stored == [
+    assert numbers == [1, 2, 3, 4, 5]
+    assert stored[:3] == [
         (1, "SN-1", "", "model_not_ready"),
         (2, "SN-2", "brass", "model_not_ready"),
         (3, "SN-3", "", "camera_gap"),
+    ]  # fmt: skip
+    assert [(number, reason) for number, *_, reason in stored[3:]] == [
+        (4, "camera_gap"), (5, "camera_gap"),
     ]  # fmt: skip

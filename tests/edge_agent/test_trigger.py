@@ -14,6 +14,7 @@ from pymodbus.client import ModbusTcpClient
 
 from edge_agent.source.base import FrameCounts
 from edge_agent.source.make import make_source
+from edge_agent.source.numbers import Numbers
 from edge_agent.source.settings import MjpegSource
 from edge_agent.trigger.base import Signal, Trigger
 from edge_agent.trigger.gpio import signals
@@ -307,7 +308,7 @@ def test_a_trigger_before_a_live_camera_makes_parts_with_their_words(tmp_path: P
     peer, url = mjpeg_peer(tmp_path)
     source = make_source(
         MjpegSource(kind="mjpeg", url=url), HttpConfig(kind="http", port=port, timeout=SOON),
-        SystemClock(), FrameCounts(), lambda *_: None, base=100,
+        SystemClock(), FrameCounts(), lambda *_: None, Numbers(100),
     )  # fmt: skip
     source.start(6)
     with running(peer):
