@@ -72,7 +72,10 @@ class Lately:
         self._came.clear()
         self._wanted.set()
         if self._came.wait(timeout_s):
-            return self._whole
+            # Held no longer than it is looked at: a frame is large.
+            seen, self._whole = self._whole, None
+            if seen is not None:
+                return seen
         self._wanted.clear()
         return next((seen for seen in self.last() if seen.picture is not None), None)
 
