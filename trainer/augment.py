@@ -115,7 +115,9 @@ class Batches:
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """A view of the graph's size: the picture or a window of it, moved within what is allowed.
 
-        `closer`: whether a part of the picture may do, for it is known where its defects lie.
+        `closer`: whether a part of the picture may do, for it is known where its defects lie. It is
+        the middle: a defect that is cut off leaves an example of its own part without one. Windows
+        that seek defects, or lie anywhere, taught less (docs/benchmarks.md).
         """
         augment, rng = self._augment, self._rng
         view = np.array(self._view, float)
@@ -124,11 +126,10 @@ class Batches:
         most = math.log1p(augment.zoom)
         zoom = math.exp(rng.uniform(-most, most if closer else 0.0))
         scale = zoom * np.exp([-stretch, stretch])
-        window = view / scale
         if augment.flip:
             scale *= rng.choice([-1.0, 1.0], 2)
         angle = np.radians(rng.uniform(-augment.rotate, augment.rotate))
-        centre = self._centre(marks, window, size) + rng.uniform(-augment.shift, augment.shift, 2)
+        centre = self._centre(marks, view, size) + rng.uniform(-augment.shift, augment.shift, 2)
         cos, sin = np.cos(angle), np.sin(angle)
         turn = np.array([[cos, -sin], [sin, cos]]) @ np.diag(scale[::-1])
         offset = view[::-1] / 2 - turn @ centre[::-1]
@@ -142,17 +143,17 @@ class Batches:
                 np.asarray(moved_marks, np.uint8))  # fmt: skip
 
     def _centre(
-        self, marks: NDArray[np.uint8], window: NDArray[np.float64], size: NDArray[np.float64]
+        self, marks: NDArray[np.uint8], view: NDArray[np.float64], size: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """(row, column) that comes to lie in the middle of the view: mostly over a defect."""
-        room = np.maximum(size - window, 0)
+        room = np.maximum(size - view, 0)
         if not room.any():
             return np.asarray(size / 2)
-        low, high = np.minimum(window, size) / 2, size - np.minimum(window, size) / 2
+        low, high = np.minimum(view, size) / 2, size - np.minimum(view, size) / 2
         places = np.argwhere(marks >= SOMEWHERE)
         if not len(places):
             return self._rng.uniform(low, high + 1e-9)
-        place = places[self._rng.integers(len(places))] + self._rng.uniform(-0.35, 0.35, 2) * window
+        place = places[self._rng.integers(len(places))] + self._rng.uniform(-0.35, 0.35, 2) * view
         return np.asarray(np.clip(place, low, high))
 
     def _lit(self, image: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -292,14 +292,14 @@ def test_a_picture_whose_defect_has_no_place_is_never_cut() -> None:
     assert (sides(batch.image)[defective] > 200).all()
 
 
-def test_views_come_closer_than_the_picture_and_mostly_to_its_defect() -> None:
+def test_views_come_closer_than_the_picture_and_what_is_cut_off_counts_no_more() -> None:
     batch = Batches(framed("0" * 64), STILL, 64, (64, 64), 0.0, 0).next()
     closer = (sides(batch.image) < 200).any(dim=1)
     assert 16 <= int(closer.sum()) <= 48
-    assert int(batch.label.sum()) == 32  # its spot lies in every view of a defective picture
-    marked = (batch.marks >= FIRST_KIND).flatten(1).sum(1)[batch.label[:, 0] == 1]
-    assert int(marked.max()) > 3 * 16
-    assert int(marked.min()) < 16
+    marked = (batch.marks >= FIRST_KIND).flatten(1).sum(1)
+    assert torch.equal((marked > 0).float(), batch.label[:, 0])
+    assert 8 <= int(batch.label.sum()) < 32  # of 32 defective pictures; the spot is near a corner
+    assert int(marked[marked > 0].min()) < 16  # where the picture lies farther away
 
 
 def test_an_anomaly_makes_a_good_picture_defective_where_it_lies(images: Images) -> None:
