@@ -123,7 +123,9 @@ def _camera(station: StationConfig) -> Finding:
             "camera", "fault", trouble,
             "Look at the camera's power, cable and address, at [source], and at its resolution.",
         )  # fmt: skip
-    return Finding("camera", "ok", "gives frames that the active bundle takes")
+    pushed = station.source.kind == "push"
+    text = "its port is free for images" if pushed else "gives frames that the active bundle takes"
+    return Finding("camera", "ok", text)
 
 
 def _model(station: StationConfig) -> Finding:

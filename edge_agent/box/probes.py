@@ -27,7 +27,9 @@ from edge_agent.health import clock_synchronised
 from edge_agent.output.settings import GpioOutput, HttpOutput, JsonlOutput, OutputConfig
 from edge_agent.source.base import CameraLost, Captured, CounterRestarted, FrameCounts, Source
 from edge_agent.source.make import make_source
+from edge_agent.source.settings import PushSource
 from edge_agent.state import device_key
+from edge_agent.trigger.settings import FreeTrigger
 from edge_agent.update.bundles import BundleStore
 from fleet_contract import archive
 from fleet_contract.board import read_board
@@ -140,12 +142,14 @@ def live(station: StationConfig) -> dict[str, Any] | None:
 
 def camera(station: StationConfig) -> str:
     """Opens the source, takes one frame, and holds it against what the active bundle takes."""
-    clock = SystemClock()
+    # Whatever the trigger is, the line may rest: every frame will do.
     try:
-        source = make_source(station.source, station.trigger, clock, FrameCounts(), _silent)
+        source = make_source(station.source, FreeTrigger(), SystemClock(), FrameCounts(), _silent)
     except LoupeError as error:
         return str(error)
     try:
+        if isinstance(station.source, PushSource):
+            return ""
         source.start(None)
         return _frame(source, _active_manifest(station))
     finally:

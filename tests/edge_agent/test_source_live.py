@@ -1,5 +1,6 @@
 """Live cameras, each against its real peer: one suite over all of them."""
 
+import contextlib
 import threading
 import time
 from collections.abc import Iterator
@@ -7,13 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from edge_agent.source.base import CameraLost, Captured, FrameCounts, Source
+from edge_agent.source.camera import Grab
+from edge_agent.source.live import LiveSource
 from edge_agent.source.make import make_source
+from edge_agent.source.numbers import Numbers
+from edge_agent.source.parts import FreeRun
 from edge_agent.source.settings import GigeSource, LiveConfig, MjpegSource, RtspSource
 from edge_agent.trigger.settings import FreeTrigger
 from fleet_contract.clock import SystemClock
+from fleet_contract.inference.preprocess import Frame
 from tests.support.peers import Peer, gige_peer, mjpeg_peer, rtsp_peer
 from tests.support.wait import eventually
 
@@ -85,6 +92,58 @@ def until_back(source: Source) -> Captured:
     while (captured := part()) is None:
         assert time.monotonic() < deadline, "the camera does not come back"
     return captured
+
+
+class Hanging:
+    """A camera whose library does not come back from its second frame until it is released."""
+
+    def __init__(self) -> None:
+        self.released = threading.Event()
+        self.grabs = 0
+
+    def open(self) -> None:
+        """At once."""
+
+    def grab(self) -> Grab:
+        self.grabs += 1
+        if self.grabs == 2:
+            self.released.wait()
+        return Grab(time.monotonic())
+
+    def retrieve(self) -> Frame:
+        return np.full((2, 2), self.grabs, np.uint8)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def test_what_a_reader_brings_that_was_given_up_is_not_taken_and_few_may_hang() -> None:
+    cameras: list[Hanging] = []
+
+    def connect() -> Hanging:
+        cameras.append(Hanging())
+        return cameras[-1]
+
+    numbers = Numbers()
+    parts = FreeRun(9, FrameCounts(), numbers, None)
+    source = LiveSource(connect, parts, numbers, None, SystemClock(), max_age_s=0.1)
+    source.start(None)
+    shown: list[int] = []
+    deadline = time.monotonic() + 20
+    while len(shown) < 4 or len(cameras) < 4:
+        assert time.monotonic() < deadline
+        with contextlib.suppress(CameraLost):
+            part = source.next(0.05)
+            shown += [int(part.frame.max())] if part and part.frame is not None else []
+    for _ in range(10):
+        until_lost(source)
+    assert (shown, len(cameras)) == ([1, 1, 1, 1], 4), "no fifth connection while four hang"
+    for camera in cameras:
+        camera.released.set()
+    eventually(lambda: all(camera.grabs == 2 for camera in cameras), 5, "they come back")
+    assert until_back(source).frame.max() == 1, "the frame of a fifth one, not of those four"  # type: ignore[union-attr]
+    source.close()
+    cameras[-1].released.set()
 
 
 @pytest.mark.parametrize("stage", ["mjpeg", "mjpeg without lengths", "rtsp", "gige"], indirect=True)
