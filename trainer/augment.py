@@ -58,14 +58,13 @@ class Batches:
         image = np.stack([view for view, _ in views]).transpose(0, 3, 1, 2).astype(np.float32)
         marks = np.stack([view_marks for _, view_marks in views])
         seen = (marks >= SOMEWHERE).reshape(len(marks), -1).any(axis=1)
-        located, kinds = self._images.located[chosen], self._images.kinds[chosen]
+        located = self._images.located[chosen]
         label = np.where(located, seen, self._images.defective[chosen])
         return Batch(
             torch.from_numpy(self._lit(image)).contiguous(memory_format=torch.channels_last),
             torch.from_numpy(marks),
             torch.from_numpy(located),
             torch.from_numpy(label[:, None].astype(np.float32)),
-            torch.from_numpy(kinds.astype(np.int64)),
         )
 
     def _draw(self) -> NDArray[np.intp]:

@@ -31,13 +31,11 @@ class Batch:
     """[n] bool: whether the marks say all."""
     label: Tensor
     """[n, 1] float32, 1 for defective."""
-    kind: Tensor
-    """[n] int64 class of the defect; -1 for a good one."""
 
     def to(self, device: torch.device) -> "Batch":
         """On another device."""
         return Batch(self.image.to(device), self.marks.to(device), self.located.to(device),
-                     self.label.to(device), self.kind.to(device))  # fmt: skip
+                     self.label.to(device))  # fmt: skip
 
 
 def locate_loss(mask: Tensor, batch: Batch) -> Tensor:
