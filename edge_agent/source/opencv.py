@@ -12,7 +12,12 @@ from fleet_contract.clock import Clock
 from fleet_contract.errors import DataError
 from fleet_contract.inference.preprocess import Frame
 
-_FFMPEG_OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
+_FFMPEG = {
+    "OPENCV_FFMPEG_CAPTURE_OPTIONS": "rtsp_transport;tcp",
+    # It would write a line for each attempt at a camera that is away; the loss is told once.
+    "OPENCV_FFMPEG_LOGLEVEL": "-8",
+}
+"""OpenCV takes FFmpeg's options from the environment alone."""
 
 
 class OpenCvCamera:
@@ -60,8 +65,7 @@ class OpenCvCamera:
 
 def rtsp_camera(url: str, channels: int, timeout_s: float, clock: Clock) -> OpenCvCamera:
     """RTSP with its media over TCP: what UDP loses shows as smeared pictures that look whole."""
-    # OpenCV takes FFmpeg's options from the environment alone.
-    os.environ[_FFMPEG_OPTIONS] = "rtsp_transport;tcp"
+    os.environ.update(_FFMPEG)
     limit_ms = round(timeout_s * 1e3)
     settings = [
         cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, max(limit_ms, 5000), cv2.CAP_PROP_READ_TIMEOUT_MSEC, limit_ms,
