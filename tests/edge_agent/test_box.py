@@ -3,24 +3,26 @@
 import http.client
 import json
 import os
+import shutil
 import signal
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from typer.testing import CliRunner, Result
 
 from edge_agent.box.client import ADDRESS
+from edge_agent.box.doctor import Finding, examine
+from edge_agent.cli import app
 from fleet_contract.inference.preprocess import encode_png
 from tests.edge_agent.conftest import Scene
+from tests.support.broker import TestBroker
 from tests.support.station import Station
 from tests.support.tiny_bundle import solid
 from tests.support.wait import eventually
-
-
-def last_json(text: str) -> Any:
-    """The object on the last line."""
-    return json.loads(text.splitlines()[-1])
 
 
 def get(station: Station, path: str, host: str = "") -> tuple[int, bytes]:
@@ -33,28 +35,57 @@ def get(station: Station, path: str, host: str = "") -> tuple[int, bytes]:
     return answer.status, body
 
 
-def committed(scene: Scene, **changes: object) -> str:
-    digest = scene.release(**changes)
-    scene.server.assign(scene.device, digest, rollout=f"r-{digest[:8]}")
-    scene.reaches(digest, "committed")
+def committed(world: Scene, **changes: object) -> str:
+    digest = world.release(**changes)
+    world.server.assign(world.device, digest, rollout=f"r-{digest[:8]}")
+    world.reaches(digest, "committed")
     return digest
 
 
-@pytest.fixture
-def station(scene: Scene) -> Station:
-    """Running, with a committed bundle."""
-    made = scene.station()
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory, broker: TestBroker) -> Iterator[Scene]:
+    """One server and one station for all tests here."""
+    made = Scene(tmp_path_factory.mktemp("box"), broker)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def running(world: Scene) -> Station:
+    """It, with a committed bundle."""
+    made = world.station()
     made.start()
-    committed(scene)
+    committed(world)
     return made
 
 
-def test_who_stands_at_the_box_sees_what_it_does(station: Station, scene: Scene) -> None:
-    found = last_json(station.call("status", "--json").stdout)
+@pytest.fixture
+def station(running: Station) -> Station:
+    """It, running."""
+    if not running.running:
+        running.start()
+        eventually(lambda: told(running, "status", "--json")["live"], 20, "its page answers")
+    return running
+
+
+def said(station: Station, *words: str) -> Result:
+    """What a command prints and how it ends."""
+    return CliRunner().invoke(app, [*words, "--config", str(station.config)])
+
+
+def told(station: Station, *words: str) -> Any:
+    """The object on a command's last line."""
+    done = said(station, *words)
+    assert done.exit_code == 0, done.exception
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_who_stands_at_the_box_sees_what_it_does(station: Station, world: Scene) -> None:
+    found = told(station, "status", "--json")
     assert (found["running"], found["update"]) == ("yes", "committed")
     assert found["live"]["inspecting"]
     assert found["live"]["health"]["parts"] > 0
-    assert "judges parts" in station.call("status").stdout
+    assert "judges parts" in said(station, "status").stdout
 
     status, body = get(station, "/metrics")
     assert status == 200
@@ -65,8 +96,8 @@ def test_who_stands_at_the_box_sees_what_it_does(station: Station, scene: Scene)
     assert values["loupe_up"] == "1"
 
     out = station.folder / "seen.png"
-    done = station.call("snapshot", "--out", str(out))
-    assert done.returncode == 0, done.stderr
+    done = said(station, "snapshot", "--out", str(out))
+    assert done.exit_code == 0, done.exception
     image = np.asarray(cv2.imread(str(out)))
     assert image.shape == (36 + 64, 2 * 64, 3), "frame and heat map side by side, below the verdict"
 
@@ -79,18 +110,18 @@ def test_who_stands_at_the_box_sees_what_it_does(station: Station, scene: Scene)
     )
     assert get(station, f"/parts/{part}-heat.jpg")[1][:2] == b"\xff\xd8"
 
-    lines = last_json(station.call("logs", "--json", "--lines", "500").stdout)["lines"]
+    lines = told(station, "logs", "--json", "--lines", "500")["lines"]
     assert any("started: agent" in line["text"] for line in lines)
     assert {"time", "level", "logger", "thread", "text"} <= set(lines[0])
     assert station.stop() == 0
     gone = station.call("snapshot")
     assert gone.returncode == 2
     assert "Is the agent running" in gone.stderr
-    after = last_json(station.call("status", "--json").stdout)
+    after = told(station, "status", "--json")
     assert (after["running"], after["live"], after["active"]) == ("no", None, found["active"])
-    assert "not running" in station.call("status").stdout
-    assert "agent stopped" in station.call("logs").stdout
-    assert scene.numbers()
+    assert "not running" in said(station, "status").stdout
+    assert "agent stopped" in said(station, "logs").stdout
+    assert world.numbers()
 
 
 def test_images_of_a_folder_are_judged_by_the_active_bundle(station: Station) -> None:
@@ -99,73 +130,104 @@ def test_images_of_a_folder_are_judged_by_the_active_bundle(station: Station) ->
     (folder / "a.png").write_bytes(encode_png(solid(30)))
     (folder / "b.png").write_bytes(encode_png(solid(240)))
     (folder / "c.png").write_bytes(b"no image")
-    found = last_json(station.call("replay", str(folder), "--json").stdout)
+    found = told(station, "replay", str(folder), "--json")
     assert [(row["file"], row["verdict"]) for row in found["images"]] == [
         ("a.png", "accept"), ("b.png", "reject"), ("c.png", "no_decision"),
     ]  # fmt: skip
     assert found["counts"] == {"accept": 1, "reject": 1, "no_decision": 1}
-    table = station.call("replay", str(folder)).stdout
+    table = said(station, "replay", str(folder)).stdout
     assert "b.png" in table
     assert "1 accept, 1 reject, 1 no_decision" in table
-    empty = station.call("replay", str(station.folder / "data" / "trust"))
-    assert empty.returncode == 2
-    assert "no image in" in empty.stderr
+    empty = said(station, "replay", str(station.folder / "data" / "trust"))
+    assert "no image in" in str(empty.exception)
 
 
 def test_a_locked_line_takes_no_new_bundle_until_it_is_unlocked(
-    station: Station, scene: Scene
+    station: Station, world: Scene
 ) -> None:
-    first = scene.active()
-    assert station.call("lock", "--line", "watch-case").returncode == 0
-    eventually(lambda: scene.server.events(scene.device, "update_lock"), 20, "it is told")
-    second = scene.release(gain=8.0)
-    scene.server.assign(scene.device, second, rollout="r2")
-    eventually(
-        lambda: any(request.op == "metadata" for request in scene.server.requests), 20, "it looked"
-    )
-    scene.server.command(scene.device, id="c1", op="sample", line="watch-case", count=3)
-    eventually(lambda: len(scene.server.samples(scene.device)) == 3, 20, "and went on inspecting")
-    assert scene.steps(second) == []
-    assert scene.active() == first
-    assert station.call("unlock", "--line", "watch-case").returncode == 0
-    scene.reaches(second, "committed")
-    assert last_json(station.call("status", "--json").stdout)["update_locked"] == "no"
+    def looks() -> int:
+        return sum(request.op == "metadata" for request in world.server.requests)
+
+    first, name = world.active(), ("--line", "watch-case")
+    assert said(station, "lock", *name).exit_code == 0
+    eventually(lambda: world.server.events(world.device, "update_lock"), 20, "it is told")
+    second, before = world.release(gain=8.0), looks()
+    world.server.assign(world.device, second, rollout="r2")
+    eventually(lambda: looks() > before, 20, "it looked")
+    world.judges(str(first))
+    assert world.steps(second) == []
+    assert world.active() == first
+    assert said(station, "unlock", *name).exit_code == 0
+    world.reaches(second, "committed")
+    assert told(station, "status", "--json")["update_locked"] == "no"
 
 
 def test_without_an_agent_the_way_back_and_the_lock_are_taken_at_once(
-    station: Station, scene: Scene
+    station: Station, world: Scene
 ) -> None:
-    first = scene.active()
-    second = committed(scene, gain=8.0)
+    first = world.active()
+    second = committed(world, gain=9.0)
     station.stop()
-    assert "locked" not in station.call("status").stdout.split("update_locked")[0]
-    done = station.call("rollback", "--line", "watch-case")
-    assert done.returncode == 0, done.stderr
+    done = said(station, "rollback", "--line", "watch-case")
     assert "when the agent starts" in done.stdout
-    station.call("lock", "--line", "watch-case")
-    found = last_json(station.call("status", "--json").stdout)
+    assert said(station, "lock", "--line", "watch-case").exit_code == 0
+    found = told(station, "status", "--json")
     assert (found["active"], found["update_locked"]) == (first, "yes")
+    assert said(station, "unlock", "--line", "watch-case").exit_code == 0
     station.start()
-    scene.becomes_active(str(first))
-    scene.reaches(second, "rolled_back")
+    world.becomes_active(str(first))
+    world.reaches(second, "rolled_back")
 
 
 def test_safe_settings_apply_without_a_restart_and_the_rest_says_so(
-    station: Station, scene: Scene
+    station: Station, world: Scene
 ) -> None:
+    def events() -> list[str]:
+        return [event.text for event in world.server.events(world.device, "config")]
+
     text = station.config.read_text()
     changed = text.replace("audit_share = 0.0", "audit_share = 1.0").replace("20s", "25s")
     station.config.write_text(changed)
-    assert station.call("reload").returncode == 0
-    eventually(lambda: scene.server.samples(scene.device), 20, "every part is a sample now")
-    eventually(lambda: scene.server.events(scene.device, "config"), 20, "it is told")
-    event = scene.server.events(scene.device, "config")[0]
-    assert "samples applies from now on; trust needs a restart" in event.text
+    assert said(station, "reload").exit_code == 0
+    eventually(lambda: world.server.samples(world.device), 20, "every part is a sample now")
+    eventually(events, 20, "it is told")
+    assert "samples applies from now on; trust needs a restart" in events()[0]
     station.config.write_text(text.replace("[samples]", "[sample]"))
     os.kill(int((station.folder / "data" / "agent.lock").read_text()), signal.SIGHUP)
-    eventually(lambda: len(scene.server.events(scene.device, "config")) == 2, 20, "a mistake")
-    assert "kept as it was" in scene.server.events(scene.device, "config")[1].text
-    assert "Did you mean samples?" in scene.server.events(scene.device, "config")[1].text
+    eventually(lambda: len(events()) == 2, 20, "a mistake is told")
+    assert "kept as it was" in events()[1]
+    assert "Did you mean samples?" in events()[1]
+    station.config.write_text(text)
+
+
+def test_the_doctor_beside_an_agent_disturbs_nothing_and_finds_what_does_not_fit(
+    station: Station, world: Scene
+) -> None:
+    def finding(check: str, config: Path) -> Finding:
+        return next(one for one in examine(config) if one.check == check)
+
+    def links() -> list[bool]:
+        return [status.online for name, status in world.server.links if name == world.device]
+
+    before = links()
+    grades = {one.check: one.grade for one in examine(station.config)}
+    assert (grades["camera"], grades["broker"], grades["agent"]) == ("ok", "ok", "ok")
+    assert "onnx/fp32" in finding("model", station.config).text
+    assert links() == before, "its connection did not end the agent's"
+
+    copy = station.folder / "other.toml"
+    shutil.copy(station.config, copy)
+    other = finding("agent", copy)
+    assert other.grade == "fault"
+    assert "station.toml" in other.text
+
+    board = station.folder / "board.toml"
+    text = board.read_text()
+    board.write_text(text.replace('"fp32"', '"int8"'))
+    model = finding("model", station.config)
+    board.write_text(text)
+    assert model.grade == "fault"
+    assert "int8" in model.text
 
 
 def test_a_page_whose_address_is_taken_does_not_keep_the_agent_from_inspecting(

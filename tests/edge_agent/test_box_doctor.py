@@ -1,18 +1,36 @@
 """Each of the commonest faults is found, and its remedy told."""
 
+import itertools
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner, Result
 
 from edge_agent.box import probes
 from edge_agent.box.doctor import CHECKS, Finding, examine
+from edge_agent.cli import app
 from fleet_contract.names import Runtime
 from tests.edge_agent.conftest import Scene
-from tests.support.broker import free_port
+from tests.support.broker import TestBroker, free_port
 from tests.support.station import Station
-from tests.support.wait import eventually
+
+_folders = (f"station-{n}" for n in itertools.count(1))
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory, broker: TestBroker) -> Iterator[Scene]:
+    """One server for all tests here; each has a station of its own."""
+    made = Scene(tmp_path_factory.mktemp("doctor"), broker)
+    yield made
+    made.close()
+
+
+def told(station: Station, *words: str) -> Result:
+    """What a command prints."""
+    return CliRunner().invoke(app, [*words, "--config", str(station.config)])
 
 
 def change(station: Station, old: str, new: str) -> None:
@@ -34,23 +52,23 @@ def fault(station: Station, check: str, *words: str) -> None:
         assert word in f"{finding.text} {finding.remedy}"
 
 
-def test_a_station_that_is_right_has_no_fault(scene: Scene) -> None:
-    station = scene.station()
-    done = station.call("doctor", "--json")
+def test_a_station_that_is_right_has_no_fault(world: Scene) -> None:
+    station = world.station(next(_folders))
+    done = told(station, "doctor", "--json")
     findings = json.loads(done.stdout.splitlines()[-1])["findings"]
     assert [f for f in findings if f["grade"] == "fault"] == []
-    assert done.returncode == 0
+    assert done.exit_code == 0
     assert {f["check"] for f in findings} == {"configuration", "agent", *CHECKS}
     grades = {f["check"]: f["grade"] for f in findings}
     assert (grades["broker"], grades["camera"], grades["certificate"]) == ("ok", "ok", "ok")
     assert (grades["agent"], grades["model"]) == ("warning", "warning")
 
 
-def test_a_fault_is_told_with_its_remedy_and_an_exit_code(scene: Scene) -> None:
-    station = scene.station()
+def test_a_fault_is_told_with_its_remedy_and_an_exit_code(world: Scene) -> None:
+    station = world.station(next(_folders))
     change(station, "[line]", "[lime]")
-    done = station.call("doctor")
-    assert done.returncode == 1
+    done = told(station, "doctor")
+    assert done.exit_code == 1
     assert done.stdout.startswith("fault   configuration:")
     assert "lime is no setting" in done.stdout
     assert "Did you mean line?" in done.stdout
@@ -58,33 +76,33 @@ def test_a_fault_is_told_with_its_remedy_and_an_exit_code(scene: Scene) -> None:
 
 
 def test_a_certificate_that_is_missing_ended_or_another_devices(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
+    world: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    station = scene.station()
+    station = world.station(next(_folders))
     now = probes.now_s()
     monkeypatch.setattr(probes, "now_s", lambda: now + 30 * 365 * 86400)
     fault(station, "certificate", "ended", "device add")
     monkeypatch.undo()
-    change(station, f'device = "{scene.device}"', 'device = "somebody-else"')
-    fault(station, "certificate", scene.device)
+    change(station, f'device = "{world.device}"', 'device = "somebody-else"')
+    fault(station, "certificate", world.device)
     (station.folder / "device.crt").unlink()
     fault(station, "certificate", "device.crt")
 
 
-def test_a_broker_that_is_not_there_or_is_another_servers(scene: Scene) -> None:
-    station = scene.station()
+def test_a_broker_that_is_not_there_or_is_another_servers(world: Scene) -> None:
+    station = world.station(next(_folders))
     nobody = free_port()
-    change(station, f"port = {scene.broker.port}", f"port = {nobody}")
+    change(station, f"port = {world.broker.port}", f"port = {nobody}")
     fault(station, "broker", "cannot be reached")
-    change(station, f"port = {nobody}", f"port = {scene.broker.port}")
-    shutil.copy(scene.broker.credentials("server")[0], station.folder / "ca.crt")
+    change(station, f"port = {nobody}", f"port = {world.broker.port}")
+    shutil.copy(world.broker.credentials("server")[0], station.folder / "ca.crt")
     fault(station, "broker", "TLS fails")
 
 
 def test_a_clock_in_1970_and_one_that_nobody_sets(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
+    world: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    station = scene.station()
+    station = world.station(next(_folders))
     monkeypatch.setattr(probes, "clock_synchronised", lambda: False)
     assert found(station, "clock").grade == "warning"
     assert "not synchronised" in found(station, "clock").text
@@ -92,22 +110,22 @@ def test_a_clock_in_1970_and_one_that_nobody_sets(
     fault(station, "clock", "before this version was made", "Set the clock")
 
 
-def test_a_disk_that_is_nearly_full(scene: Scene) -> None:
-    station = scene.station()
+def test_a_disk_that_is_nearly_full(world: Scene) -> None:
+    station = world.station(next(_folders))
     change(station, 'disk_reserve = "1MB"', 'disk_reserve = "900000GB"')
     fault(station, "disk", "MB free", "Free space")
 
 
-def test_a_data_folder_that_cannot_be_written_or_is_in_memory(scene: Scene) -> None:
-    station = scene.station()
+def test_a_data_folder_that_cannot_be_written_or_is_in_memory(world: Scene) -> None:
+    station = world.station(next(_folders))
     change(station, "[data]", '[data]\nfolder = "device.key/data"')
     fault(station, "data folder", "cannot be written")
     change(station, "device.key/data", "/dev/shm/loupe-data")
     fault(station, "data folder", "in memory (tmpfs)", "Set data.folder to a disk")
 
 
-def test_a_camera_that_is_away(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    station = scene.station()
+def test_a_camera_that_is_away(world: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    station = world.station(next(_folders))
     monkeypatch.setattr(probes, "_FRAME_S", 0.5)
     text = station.config.read_text()
     url = text.split('url = "')[1].split('"')[0]
@@ -115,14 +133,14 @@ def test_a_camera_that_is_away(scene: Scene, monkeypatch: pytest.MonkeyPatch) ->
     fault(station, "camera", "refused", "cable")
 
 
-def test_a_runtime_that_is_not_installed(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    station = scene.station()
+def test_a_runtime_that_is_not_installed(world: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    station = world.station(next(_folders))
     monkeypatch.setitem(probes._RUNTIMES, Runtime.ONNX, "no_such_runtime")
     fault(station, "model", "no_such_runtime is not installed")
 
 
-def test_an_output_whose_peer_does_not_answer(scene: Scene) -> None:
-    station = scene.station()
+def test_an_output_whose_peer_does_not_answer(world: Scene) -> None:
+    station = world.station(next(_folders))
     with station.config.open("a") as file:
         file.write('[[outputs]]\nkind = "modbus"\nhost = "127.0.0.1"\n')
         file.write(f"port = {free_port()}\n")
@@ -155,34 +173,3 @@ def test_a_unit_that_is_absent_or_does_not_watch(
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     assert (words in probes.service()) if words else (probes.service() == "")
-
-
-@pytest.fixture
-def running(scene: Scene) -> Station:
-    """A station that runs, with a committed bundle."""
-    station = scene.station()
-    station.start()
-    digest = scene.release()
-    scene.server.assign(scene.device, digest)
-    scene.reaches(digest, "committed")
-    return station
-
-
-def test_beside_a_running_agent_nothing_is_disturbed_and_what_does_not_fit_is_found(
-    running: Station, scene: Scene
-) -> None:
-    eventually(lambda: found(running, "camera").grade == "ok", 20, "it judges")
-    assert "runs as process" in found(running, "agent").text
-    assert "onnx/fp32" in found(running, "model").text
-    links = [status.online for name, status in scene.server.links if name == scene.device]
-    assert links == [True], "the doctor's connection did not end the agent's"
-
-    copy = running.folder / "other.toml"
-    shutil.copy(running.config, copy)
-    other = next(f for f in examine(copy) if f.check == "agent")
-    assert other.grade == "fault"
-    assert "station.toml" in other.text
-
-    board = running.folder / "board.toml"
-    board.write_text(board.read_text().replace('"fp32"', '"int8"'))
-    fault(running, "model", "int8")
