@@ -39,29 +39,31 @@ class Numbers:
 
 
 class KeptNumbers(Numbers):
-    """Kept in a file, from `begin` on."""
+    """Kept in a file, from `begin` on; a disk that refuses is told once, and holds up nothing."""
 
     def __init__(self, path: Path, base: int) -> None:
         super().__init__(base)
         self._path = path
         self._file: int | None = None
-        self._failing = False
 
     def begin(self, after: int) -> None:
-        """Raises OSError where the file cannot be opened."""
-        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
-        text = os.pread(self._file, _DIGITS, 0)
-        super().begin(max(after, int(text) if text.isdigit() else 0))
+        given = 0
+        try:
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+            text = os.pread(self._file, _DIGITS, 0)
+            given = int(text) if text.isdigit() else 0
+        except OSError as error:
+            log.warning("numbers of parts cannot be kept: %s", error)
+        super().begin(max(after, given))
 
     def next(self) -> int:
         number = super().next()
-        assert self._file is not None
-        try:
-            os.pwrite(self._file, b"%0*d" % (_DIGITS, number), 0)
-        except OSError as error:
-            if not self._failing:
-                log.warning("the last part's number cannot be kept: %s", error)
-            self._failing = True
+        if self._file is not None:
+            try:
+                os.pwrite(self._file, b"%0*d" % (_DIGITS, number), 0)
+            except OSError as error:
+                log.warning("numbers of parts cannot be kept: %s", error)
+                self.close()
         return number
 
     def close(self) -> None:

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edge_agent.source.base import Captured, FrameCounts
 from edge_agent.source.camera import Grab
@@ -174,3 +176,33 @@ def test_a_file_of_numbers_that_a_power_cut_spoilt_is_no_obstacle(
     path = tmp_path / "numbers"
     path.write_bytes(content)
     assert kept(path, 7).next() == 8
+
+
+def test_a_disk_that_refuses_holds_up_no_part(tmp_path: Path) -> None:
+    numbers = kept(tmp_path / "no such folder" / "numbers", 7)
+    assert [numbers.next(), numbers.next()] == [8, 9]
+    numbers.close()
+
+
+ACTS = st.lists(st.sampled_from(["fire", "late", "frame", "torn", "take", "wait"]), max_size=60)
+
+
+@given(ACTS, st.integers(1, 3), st.sampled_from([0.0, 1.5]))
+def test_whatever_happens_each_signal_is_one_part_in_its_order(
+    acts: list[str], limit: int, delay_s: float
+) -> None:
+    parts = signalled(limit, delay_s, timeout_s=3.0)
+    now, fired, taken = 0.0, 0, list[Captured]()
+    for act in acts:
+        now += 5.0 if act == "wait" else 1.0
+        if act in ("fire", "late"):
+            fired += 1
+            assert parts.fire(Signal(now, passed=act == "late")) == fired
+        elif act in ("frame", "torn") and parts.wants(now):
+            whole = act == "frame"
+            parts.add(Grab(now, whole=whole), picture(int(now) % 256) if whole else None)
+        elif act == "take":
+            taken += [one] if (one := parts.take(now)) else []
+    held = drain(parts, now + 99)
+    assert sum(one.frame is not None for one in held) <= limit
+    assert [one.trigger for one in taken + held] == list(range(1, fired + 1))
