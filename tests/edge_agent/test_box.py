@@ -174,6 +174,15 @@ def test_without_an_agent_the_way_back_and_the_lock_are_taken_at_once(
     found = told(station, "status", "--json")
     assert (found["active"], found["update_locked"]) == (first, "yes")
     assert said(station, "unlock", "--line", "watch-case").exit_code == 0
+    text = station.config.read_text()
+    station.config.write_text(
+        text.replace('kind = "line_camera"', 'kind = "line_camera"\nchannels = 1')
+    )
+    camera = finding("camera", station.config)
+    station.config.write_text(text)
+    assert camera.grade == "fault"
+    assert "expected uint8 with 3 channels; found uint8 with 1" in camera.text
+    assert finding("camera", station.config).grade == "ok"
     station.start()
     world.becomes_active(str(first))
     world.reaches(second, "rolled_back")
@@ -200,12 +209,13 @@ def test_safe_settings_apply_without_a_restart_and_the_rest_says_so(
     station.config.write_text(text)
 
 
+def finding(check: str, config: Path) -> Finding:
+    return next(one for one in examine(config) if one.check == check)
+
+
 def test_the_doctor_beside_an_agent_disturbs_nothing_and_finds_what_does_not_fit(
     station: Station, world: Scene
 ) -> None:
-    def finding(check: str, config: Path) -> Finding:
-        return next(one for one in examine(config) if one.check == check)
-
     def links() -> list[bool]:
         return [status.online for name, status in world.server.links if name == world.device]
 

@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +13,8 @@ from typing import Any
 import psutil
 import pytest
 
+from edge_agent.output import guard, guarded
+from edge_agent.output.guarded import Guarded, GuardSettings
 from tests.edge_agent.conftest import Scene
 from tests.support.feeder import Feeder
 from tests.support.plc import Plc, becomes, plc
@@ -136,6 +140,42 @@ def test_a_guard_that_dies_is_started_again(line: tuple[Plc, Feeder]) -> None:
     becomes(made, {"ready": 1, "verdict": NONE, "count": count}, "it goes on from what is there")
     accepted(made, feeder, 8)
     assert made.verdicts == [(7, ACCEPT), (8, ACCEPT)]
+
+
+def test_a_guard_that_hangs_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guarded, "_HUNG_S", 1.5)
+    told: list[str] = []
+    with plc() as made:
+        settings = GuardSettings([output(made.port)], 1.0, tmp_path / "guard.lock")
+        held = Guarded(settings, lambda: True, lambda _kind, text, _severity: told.append(text))
+        held.start()
+        becomes(made, {"ready": 1}, "the agent judges")
+        first = held.pid
+        assert first is not None
+        os.kill(first, signal.SIGSTOP)
+        with pytest.raises(BlockingIOError):
+            _fill(held)
+        eventually(lambda: held.pid not in (None, first), 20, "another one took its place")
+        assert "does not answer" in told[0]
+        made.blocks.clear()
+        becomes(made, {"ready": 1}, "and goes on")
+        held.close()
+        becomes(made, {"ready": 0}, "until it is let go")
+
+
+def _fill(held: Guarded) -> None:
+    for part in range(10_000):
+        held.expect(part, 0.0)
+
+
+def test_the_guard_knows_nothing_of_the_agents_libraries() -> None:
+    modules = [path.stem for path in Path(guard.__file__).parent.glob("*.py")]
+    light = sorted(set(modules) - {"__init__", "settings", "make", "base", "jsonl", "guarded"})
+    assert {"guard", "runner", "signals", "modbus", "gpio", "mqtt", "http"} <= set(light)
+    code = f"import sys, {', '.join(f'edge_agent.output.{name}' for name in light)}\n"
+    code += "print(*{'pydantic', 'numpy', 'cv2', 'psutil', 'onnxruntime'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
 
 
 def test_the_guard_is_small(line: tuple[Plc, Feeder]) -> None:
