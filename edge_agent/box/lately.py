@@ -41,6 +41,7 @@ class Lately:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._seen: deque[Seen] = deque(maxlen=KEPT)
+        self._pictured: deque[Seen] = deque(maxlen=KEPT)
         self._copied_s = dict.fromkeys(Verdict, -1e9)
         self._wanted = threading.Event()
         self._whole: Seen | None = None
@@ -53,15 +54,21 @@ class Lately:
         due = now - self._copied_s[verdict.verdict] >= _EVERY_S[verdict.verdict]
         if due and frame is not None:
             self._copied_s[verdict.verdict] = now
-        self._seen.append(Seen(verdict, small(frame) if due else None, heat))
+        seen = Seen(verdict, small(frame) if due else None, heat)
+        self._seen.append(seen)
+        if seen.picture is not None:
+            self._pictured.append(seen)
         if frame is not None and self._wanted.is_set():
             self._wanted.clear()
             self._whole = Seen(verdict, frame.copy(), heat)
             self._came.set()
 
     def last(self) -> list[Seen]:
-        """The last parts, the newest first."""
-        return list(self._seen)[::-1]
+        """The last parts, the newest first, and behind them older ones that have a picture."""
+        seen = list(self._seen)[::-1]
+        oldest = seen[-1].verdict.number if seen else 0
+        older = [one for one in list(self._pictured)[::-1] if one.verdict.number < oldest]
+        return seen + older
 
     def find(self, part: int) -> Seen | None:
         """A part by its number, while it is kept."""

@@ -81,8 +81,9 @@ def test_pictures_are_kept_as_often_as_their_verdict_is_worth() -> None:
     assert with_picture == [10, 5, 0]
     for number in range(11, 11 + KEPT):
         kept.part(verdict(number), None, None)
-    assert len(kept.last()) == KEPT
-    assert kept.find(10) is None
+    assert [seen.verdict.number for seen in kept.last()] == [*range(10 + KEPT, 10, -1), 10, 5, 0]
+    assert kept.find(9) is None
+    assert kept.find(5) is not None
 
 
 def test_a_whole_frame_is_copied_only_when_asked_for() -> None:
