@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from edge_agent.section import Section
+from edge_agent.section import PlantBroker, Section
 from fleet_contract.units import Seconds
 
 
@@ -56,20 +56,14 @@ class GpioOutput(Section):
     """Shortest rest between two pulses."""
 
 
-class MqttOutput(Section):
-    """A broker of the plant."""
+class MqttOutput(PlantBroker):
+    """Messages to a broker of the plant."""
 
     kind: Literal["mqtt"]
-    host: str
-    port: int = Field(default=1883, ge=1, le=65535)
     topic: str = Field(pattern=r"^[^#+]+[^#+/]$")
     """The output publishes `{topic}/verdict` and `{topic}/ready`."""
     client: str = "loupe-output"
     """Its client id, which must be its own at that broker."""
-    ca: Path | None = None
-    """The authority of the broker's certificate; none: no TLS."""
-    user: str = ""
-    password_file: Path | None = None
     timeout: Seconds = Field(default=2.0, ge=0.1)
 
 

@@ -1,11 +1,10 @@
 """[trigger] of the station's configuration: one table a kind of trigger, before live cameras."""
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from edge_agent.section import Section
+from edge_agent.section import PlantBroker, Section
 from fleet_contract.messages import NAME_LENGTH
 from fleet_contract.units import Hertz, Seconds
 
@@ -38,19 +37,13 @@ class HttpTrigger(SignalSection):
     """0 takes any free one."""
 
 
-class MqttTrigger(SignalSection):
-    """Messages of a broker of the plant, which is not the fleet's."""
+class MqttTrigger(PlantBroker, SignalSection):
+    """Messages from a broker of the plant."""
 
     kind: Literal["mqtt"]
-    host: str
-    port: int = Field(default=1883, ge=1, le=65535)
     topic: str = Field(pattern=r"^[^#+]+$")
     client: str = "loupe-trigger"
     """Its client id, which must be its own at that broker."""
-    ca: Path | None = None
-    """The authority of the broker's certificate; none: no TLS."""
-    user: str = ""
-    password_file: Path | None = None
 
 
 class ModbusTrigger(SignalSection):

@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from paho.mqtt.client import Client, MQTTMessage
-from paho.mqtt.enums import CallbackAPIVersion
 
 from edge_agent.config import StationConfig
 from edge_agent.output.base import Outputs
@@ -28,10 +26,10 @@ from edge_agent.output.runner import MessagePeer, MessageRunner, PeerError
 from edge_agent.output.signals import ACCEPT, NO_DECISION, REJECT, Signals, Told
 from fleet_contract.messages import PartVerdict
 from fleet_contract.names import Verdict
-from fleet_server.broker import BrokerProcess, start_broker
 from tests.support.broker import free_port
 from tests.support.feeder import Feeder
 from tests.support.imports import ROOT
+from tests.support.plant import Plant
 from tests.support.plc import plc
 from tests.support.wait import eventually
 
@@ -111,35 +109,6 @@ def test_a_callback_that_never_answers_holds_up_nobody() -> None:
         ran.runner.tell(told(part))
     assert ran.runner.dropped == 100
     ran.runner.close(0.1)
-
-
-class Plant:
-    """A broker of the plant without TLS, and someone who listens."""
-
-    def __init__(self, folder: Path) -> None:
-        self.port = free_port()
-        self._config = folder / "plant.conf"
-        self._config.write_text(f"listener {self.port} 127.0.0.1\nallow_anonymous true\n")
-        self.heard: list[tuple[str, bytes]] = []
-        self._broker: BrokerProcess | None = None
-
-    def start(self) -> None:
-        self._broker = start_broker(self._config)
-        self._client = Client(CallbackAPIVersion.VERSION2, client_id="scada")
-        self._client.on_message = self._on_message
-        self._client.connect("127.0.0.1", self.port)
-        self._client.subscribe("plant/#", 1)
-        self._client.loop_start()
-
-    def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
-        self.heard.append((message.topic, bytes(message.payload)))
-
-    def stop(self) -> None:
-        if self._broker is not None:
-            self._client.disconnect()
-            self._client.loop_stop()
-            self._broker.stop()
-            self._broker = None
 
 
 @pytest.fixture

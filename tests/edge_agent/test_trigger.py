@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from paho.mqtt.client import Client
-from paho.mqtt.enums import CallbackAPIVersion
 from pymodbus.client import ModbusTcpClient
 
 from edge_agent.source.base import FrameCounts
@@ -27,13 +25,15 @@ from edge_agent.trigger.settings import ModbusTrigger as ModbusConfig
 from edge_agent.trigger.settings import MqttTrigger as MqttConfig
 from fleet_contract.clock import SystemClock
 from fleet_contract.errors import ConfigError, ResourceError
-from fleet_server.broker import start_broker
 from tests.support.broker import free_port
 from tests.support.peers import mjpeg_peer, running
+from tests.support.plant import Plant
 from tests.support.plc import Plc, plc
 from tests.support.wait import eventually
 
 SOON: Any = "200ms"
+HELLO = "hello"
+"""A part that is announced until somebody hears it."""
 
 
 class Line:
@@ -59,8 +59,12 @@ class Line:
 
     def fired(self, count: int) -> list[tuple[str, str]]:
         """Waits for as many signals; part and recipe of each."""
-        eventually(lambda: len(self.signals) >= count, 10, f"{count} signals")
-        return [(signal.external_id, signal.recipe) for signal in self.signals]
+        eventually(lambda: len(self._words()) >= count, 10, f"{count} signals")
+        return self._words()
+
+    def _words(self) -> list[tuple[str, str]]:
+        words = [(signal.external_id, signal.recipe) for signal in self.signals]
+        return [pair for pair in words if pair != (HELLO, "")]
 
     def hears(self, word: str, times: int = 1) -> None:
         eventually(lambda: sum(word in text for text in self.told) == times, 10, word)
@@ -120,31 +124,11 @@ def test_a_triggers_port_that_is_taken_is_said(line: Line) -> None:
 # MQTT
 
 
-class Plant:
-    """A broker of the plant, and a program that publishes."""
+TOPIC = "plant/trigger"
 
-    def __init__(self, folder: Path) -> None:
-        self.port = free_port()
-        self._config = folder / "plant.conf"
-        self._config.write_text(f"listener {self.port} 127.0.0.1\nallow_anonymous true\n")
 
-    def start(self) -> None:
-        self._broker = start_broker(self._config)
-
-    def stop(self) -> None:
-        self._broker.stop()
-
-    def publish(self, payload: str | bytes, *, retain: bool = False) -> None:
-        client = Client(CallbackAPIVersion.VERSION2)
-        client.connect("127.0.0.1", self.port)
-        client.loop_start()
-        client.publish("plant/trigger", payload, 1, retain).wait_for_publish(10)
-        client.disconnect()
-        client.loop_stop()
-
-    @property
-    def config(self) -> MqttConfig:
-        return MqttConfig(kind="mqtt", host="127.0.0.1", port=self.port, topic="plant/trigger")
+def mqtt(plant: Plant) -> MqttConfig:
+    return MqttConfig(kind="mqtt", host="127.0.0.1", port=plant.port, topic=TOPIC)
 
 
 @pytest.fixture
@@ -157,18 +141,18 @@ def plant(tmp_path: Path) -> Iterator[Plant]:
 
 def until_heard(line: Line, plant: Plant) -> None:
     """Publishes until the subscription stands."""
+    before = len(line.signals)
 
     def heard() -> bool:
-        plant.publish("first")
-        return bool(line.signals)
+        plant.publish(TOPIC, HELLO)
+        return len(line.signals) > before
 
     eventually(heard, 20, "the trigger has subscribed")
-    line.signals.clear()
 
 
 def test_each_message_is_a_part_whatever_its_payload(line: Line, plant: Plant) -> None:
-    plant.publish("from long ago", retain=True)
-    line.start(plant.config)
+    plant.publish(TOPIC, "from long ago", retain=True)
+    line.start(mqtt(plant))
     until_heard(line, plant)
     payloads: list[str | bytes] = [
         "",
@@ -178,7 +162,7 @@ def test_each_message_is_a_part_whatever_its_payload(line: Line, plant: Plant) -
         b"\xff\x00" + b"x" * 99,
     ]
     for payload in payloads:
-        plant.publish(payload)
+        plant.publish(TOPIC, payload)
     fired = line.fired(5)
     assert fired[:4] == [("", ""), ("SN-1", ""), ("SN-2", "steel"), ("12345", "")]
     assert len(fired[4][0]) == 80
@@ -186,7 +170,7 @@ def test_each_message_is_a_part_whatever_its_payload(line: Line, plant: Plant) -
 
 
 def test_a_plants_broker_that_goes_is_told_once_and_found_again(line: Line, plant: Plant) -> None:
-    line.start(plant.config)
+    line.start(mqtt(plant))
     until_heard(line, plant)
     plant.stop()
     line.hears("is lost")
