@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from fleet_contract.errors import DataError
 from fleet_contract.inference.preprocess import Frame
 
 
@@ -42,7 +43,9 @@ class Camera(Protocol):
 
 
 def in_colours(image: NDArray[Any], channels: int) -> Frame:
-    """RGB or grey from OpenCV's BGR ([h, w, 3]) or grey ([h, w]); depth is kept."""
+    """RGB or grey from OpenCV's BGR ([h, w, 3]) or grey ([h, w]); depth is kept. Raises DataError."""
+    if image.ndim != 2 and image.shape[2:] != (3,):
+        raise DataError("a camera's picture is neither grey nor BGR", found=str(image.shape))
     if channels == 1:
         code = None if image.ndim == 2 else cv2.COLOR_BGR2GRAY
     else:

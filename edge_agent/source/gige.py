@@ -157,7 +157,7 @@ def to_frame(
         if pixel_format in (RGB8, BGR8):
             colours = pixels[: height * width * 3].reshape(height, width, 3)
             return in_colours(colours if pixel_format == BGR8 else colours[:, :, ::-1], channels)
-    except ValueError as error:
+    except (ValueError, cv2.error) as error:
         raise DataError(f"a GigE buffer of {pixels.size} bytes for {width}x{height}") from error
     raise DataError(
         "a GigE camera's pixel format is not known", expected="Mono8 to 16, Bayer 8, RGB8 or BGR8",

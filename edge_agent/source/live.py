@@ -100,7 +100,8 @@ class LiveSource:
         if reader.error:
             self._give_up(reader, reader.error, now_s)
         elif age_s > limit_s:
-            what = "no new frame" if reader.opened else "no connection"
+            seen = "answer" if self._idle_is_life else "new frame"
+            what = f"no {seen}" if reader.opened else "no connection"
             self._give_up(reader, f"{what} for {age_s:.1f} s", now_s)
         elif reader.lives and self._lost:
             self._lost, self._said = "", False

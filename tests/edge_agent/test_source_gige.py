@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from edge_agent.source.base import CameraLost, Captured, FrameCounts, Source
+from edge_agent.source.camera import in_colours
 from edge_agent.source.gige import BAYER, BGR8, MONO, RGB8, missed_frames, to_frame
 from edge_agent.source.make import make_source
 from edge_agent.source.settings import ControlsConfig, GigeSource
@@ -84,7 +85,7 @@ def test_a_camera_that_waits_for_its_input_is_not_lost_but_one_that_froze_is() -
         while time.monotonic() < ends:
             source.next(0.1)
         peer.freeze()
-        with pytest.raises(CameraLost, match="no new frame"):
+        with pytest.raises(CameraLost, match="no answer"):
             until(source, lambda _: False)
         peer.thaw()
         source.close()
@@ -128,3 +129,8 @@ def test_grey_keeps_its_depth() -> None:
 def test_a_buffer_that_is_no_picture_is_refused(pixel_format: int, size: tuple[int, int]) -> None:
     with pytest.raises(DataError):
         to_frame(np.zeros(100, np.uint8), size, pixel_format, 3)
+
+
+def test_a_picture_with_other_channels_than_grey_or_colour_is_refused() -> None:
+    with pytest.raises(DataError, match="neither grey nor BGR"):
+        in_colours(np.zeros((4, 4, 4), np.uint8), 3)
