@@ -53,6 +53,11 @@ class OpenCvCamera:
             raise DataError(f"{self._name} sent a frame that cannot be decoded")
         return in_colours(image, self._channels)
 
+    def ask(self, which: int, value: float) -> None:
+        """Sets one of OpenCV's properties; the device may make something else of it."""
+        assert self._capture is not None
+        self._capture.set(which, value)
+
     def property(self, which: int) -> float:
         """One of OpenCV's properties, once it is open."""
         assert self._capture is not None

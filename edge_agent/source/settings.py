@@ -105,8 +105,8 @@ class V4l2Source(LiveSection):
     height: int | None = Field(default=None, ge=8)
     """Both or none: the camera's own."""
     rate: Hertz | None = Field(default=None, gt=0)
-    format: str = Field(default="MJPG", pattern=r"^[A-Z0-9]{4}$")
-    """The four letters of how it sends its pixels."""
+    format: str | None = Field(default=None, pattern=r"^[A-Z0-9]{4}$")
+    """The four letters of how it sends its pixels; none: the camera's own."""
     controls: ControlsConfig = ControlsConfig()
 
     @model_validator(mode="after")

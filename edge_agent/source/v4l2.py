@@ -6,6 +6,7 @@ OpenCV's properties do not reach all controls, and translate some differently fr
 import fcntl
 import os
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 
 import cv2
@@ -52,7 +53,7 @@ class V4l2Camera:
     def __init__(self, config: V4l2Source, clock: Clock) -> None:
         self._config = config
         self._capture = OpenCvCamera(
-            config.device, config.device, cv2.CAP_V4L2, _mode(config), config.channels, clock
+            config.device, config.device, cv2.CAP_V4L2, (), config.channels, clock
         )
         self._file: int | None = None
 
@@ -70,18 +71,25 @@ class V4l2Camera:
         except OSError as error:
             raise CameraLost(str(error)) from error
         self._capture.open()
-        self._check_mode()
+        self._set_mode()
 
-    def _check_mode(self) -> None:
-        wanted = (self._config.width, self._config.height)
-        found = tuple(
-            round(self._capture.property(one))
-            for one in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
-        )
-        if wanted != (None, None) and wanted != found:
+    def _set_mode(self) -> None:
+        """Asks for the configured mode. Raises CameraLost for a camera that gives another one."""
+        config, capture = self._config, self._capture
+        wanted = {
+            cv2.CAP_PROP_FOURCC: code(config.format) if config.format else None,
+            cv2.CAP_PROP_FRAME_WIDTH: config.width,
+            cv2.CAP_PROP_FRAME_HEIGHT: config.height,
+        }
+        for which, value in wanted.items():
+            if value is not None:
+                capture.ask(which, value)
+        if config.rate is not None:
+            capture.ask(cv2.CAP_PROP_FPS, config.rate)
+        found = {which: round(capture.property(which)) & 0xFFFFFFFF for which in wanted}
+        if any(value not in (None, found[which]) for which, value in wanted.items()):
             raise CameraLost(
-                f"{self._config.device} gives {found[0]}x{found[1]}, not {wanted[0]}x{wanted[1]}:"
-                f" it has no such mode in {self._config.format}"
+                f"{config.device} has no such mode: asked for {_mode(wanted)}, it gives {_mode(found)}"
             )
 
     def grab(self) -> Grab | None:
@@ -112,13 +120,12 @@ class V4l2Camera:
         return found
 
 
-def _mode(config: V4l2Source) -> list[int]:
-    wanted = {
-        cv2.CAP_PROP_FOURCC: cv2.VideoWriter.fourcc(*config.format),
-        cv2.CAP_PROP_FRAME_WIDTH: config.width,
-        cv2.CAP_PROP_FRAME_HEIGHT: config.height,
-        cv2.CAP_PROP_FPS: round(config.rate) if config.rate else None,
-    }
-    return [
-        word for pair in wanted.items() if pair[1] is not None for word in pair if word is not None
-    ]
+def code(letters: str) -> int:
+    """The kernel's number of a pixel format's four letters."""
+    return int.from_bytes(letters.encode("ascii"), "little")
+
+
+def _mode(values: Mapping[int, int | None]) -> str:
+    letters, width, height = values.values()
+    form = "any format" if letters is None else letters.to_bytes(4, "little").decode("latin-1")
+    return f"{form}, {'any size' if width is None else f'{width}x{height}'}"

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from edge_agent.source.base import CameraLost
 from edge_agent.source.controls import ControlError, ControlKeeper, Name, plan
 from edge_agent.source.settings import ControlsConfig, V4l2Source
-from edge_agent.source.v4l2 import V4l2Camera, from_device, to_device
+from edge_agent.source.v4l2 import V4l2Camera, code, from_device, to_device
 from fleet_contract.clock import ManualClock, SystemClock
 
 
@@ -142,6 +142,10 @@ def test_a_device_that_is_no_camera_is_refused_and_has_no_controls() -> None:
     with pytest.raises(ControlError, match="Inappropriate ioctl"):
         camera.set_control("gain", 1.0)
     camera.close()
+
+
+def test_a_pixel_format_has_the_kernels_number() -> None:
+    assert code("MJPG") == 0x47504A4D
 
 
 def test_half_a_size_is_refused() -> None:
