@@ -15,6 +15,8 @@ from trainer.synthetic import Cutting, add_anomaly, cut_out, paste
 _WHOLE_SHARE = 0.35
 """Of the views, where a line is judged in tiles and whole."""
 _DEFECT_SHARE = 0.5
+_ZOOM, _ZOOM_WITHOUT = 0.35, 0.12
+"""Synthetic anomalies come in all sizes by themselves."""
 
 
 class Batches:
@@ -39,6 +41,8 @@ class Batches:
         self._good = np.flatnonzero(~images.defective)
         kinds = images.kinds
         self._kinds = [np.flatnonzero(kinds == kind) for kind in np.unique(kinds[kinds >= 0])]
+        zoom = _ZOOM if self._kinds else _ZOOM_WITHOUT
+        self._zoom = zoom if augment.zoom is None else augment.zoom
         self._cuttings: dict[int, Cutting | None] = {}
         self._cuttable = np.flatnonzero(images.defective & images.located)
 
@@ -122,7 +126,7 @@ class Batches:
         view = np.array(self._view, float)
         size = np.array(marks.shape, float)
         stretch = rng.uniform(-augment.stretch, augment.stretch) / 2
-        most = math.log1p(augment.zoom)
+        most = math.log1p(self._zoom)
         zoom = math.exp(rng.uniform(-most, most if closer else 0.0))
         scale = zoom * np.exp([-stretch, stretch])
         if augment.flip:

@@ -102,9 +102,9 @@ class AugmentTable(Table):
     slope: float = Field(default=0.15, ge=0, le=1)
     """Fall of light across the picture, as a share of it."""
     shift: Pixels = Field(default=8, ge=0, le=256)
-    zoom: float = Field(default=0.35, ge=0, le=2)
-    """Up to 1 + zoom times as large or as small. More than a fixture allows: so few defects do not
-    show all sizes that they may have."""
+    zoom: Auto[Annotated[float, Field(ge=0, le=2)]] = None
+    """Up to 1 + zoom times as large or as small. Auto: 0.35 where defects are learnt from, more than
+    a fixture allows, for few defects do not show all the sizes that they may have; else 0.12."""
     stretch: float = Field(default=0.12, ge=0, le=0.5)
     """Change of the ratio of the sides."""
     rotate: float = Field(default=2.0, ge=0, le=180)

@@ -43,7 +43,8 @@ noise = [0.0, 4.0]     # standard deviation, grey levels of 255
 colour = 0.04          # factor of up to 1 +- this on each channel by itself
 slope = 0.15           # fall of light across the picture
 shift = "8px"          # of the network's input
-zoom = 0.35            # up to 1 + zoom times as large or as small: few defects do not show all sizes
+zoom = "auto"          # up to 1 + zoom times as large or as small; auto: 0.35 where defects are learnt
+                       # from, for a few do not show all sizes; 0.12 where there are none
 stretch = 0.12         # of the ratio of the sides
 rotate = 2.0           # degrees to either side
 flip = true            # false where a mirrored part is not as likely
