@@ -14,7 +14,7 @@ from fleet_contract import archive
 from fleet_contract.clock import Clock
 from fleet_contract.dataset import GOOD, DatasetItem, DatasetVersion
 from fleet_contract.errors import ConfigError
-from fleet_contract.inference.preprocess import Frame
+from fleet_contract.inference.preprocess import Frame, preprocess
 from fleet_contract.inference.views import views
 from fleet_contract.manifest import Manifest, Preprocess
 from fleet_contract.names import Verdict
@@ -213,6 +213,10 @@ class Builder:
     ) -> tuple[bundle.Draft, dict[str, Any]]:
         self._tell(_TRAINED, "exporting and quantizing")
         config = self._config
+        frames = self._golden(geometry, ensemble, images, promise.threshold)
+        # int8 must reach as far as the scores of golden samples do.
+        strongest = [_strongest(frame, ensemble) for frame, _ in frames]
+        pictures = np.concatenate([pictures, np.stack(strongest)])
         exported = [
             member.export(folder, index, pictures, config.quantize.max_change)
             for index, member in enumerate(ensemble.members)
@@ -221,7 +225,7 @@ class Builder:
             geometry.schema, geometry.preprocess,
             models=[file for one in exported for file in one.files], promise=promise,
             classes=images.classes or [ANOMALY],
-            golden=self._golden(geometry, ensemble, images, promise.threshold),
+            golden=frames,
             weights=[member.weights() for member in ensemble.members],
             lineage=bundle.lineage(config, self._version.digest(), self._origin),
             created_s=self._clock.time(),
@@ -334,6 +338,12 @@ def some_views(images: Images, spec: Preprocess, rng: np.random.Generator) -> ND
         seen = views(images.pixels[index], spec)
         chosen.append(seen[int(rng.integers(len(seen)))])
     return np.stack(chosen)
+
+
+def _strongest(frame: Frame, ensemble: Ensemble) -> NDArray[np.uint8]:
+    """The view of a frame that looks most defective, [height, width, channels] uint8."""
+    seen = np.stack(views(preprocess(frame, ensemble.spec), ensemble.spec))
+    return np.asarray(seen[int(ensemble.members[0].logits(seen).argmax())], np.uint8)
 
 
 def judge_archive(data: bytes, samples: Samples) -> Judged:
