@@ -18,7 +18,8 @@ from fleet_contract.messages import PartsBody, PartVerdict, SampleBody, Stream
 from fleet_contract.topics import BLOCK_LIMIT
 from fleet_contract.windows import Window
 
-_MOST_IN_A_RECORD = 500
+MOST_IN_A_RECORD = 250
+"""Verdicts with the longest recipes and part ids still fit one message of the broker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +66,8 @@ class BatchStore:
         # Encoding takes long: no one else should wait for it.
         encoded = [self._encoded(picture) for picture in batch.pictures]
         with self._db.transaction() as db:
-            for start in range(0, len(batch.verdicts), _MOST_IN_A_RECORD):
-                verdicts = batch.verdicts[start : start + _MOST_IN_A_RECORD]
+            for start in range(0, len(batch.verdicts), MOST_IN_A_RECORD):
+                verdicts = batch.verdicts[start : start + MOST_IN_A_RECORD]
                 body = PartsBody(line=self._line, camera=self._camera, verdicts=verdicts)
                 self._spool.append(Stream.PARTS, body, Value.PARTS)
             for window in batch.windows:

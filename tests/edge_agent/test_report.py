@@ -10,15 +10,16 @@ from typing import ParamSpec, TypeVar
 import numpy as np
 import pytest
 
-from edge_agent.batch import BatchStore
+from edge_agent.batch import MOST_IN_A_RECORD, BatchStore
 from edge_agent.config import WindowsConfig
 from edge_agent.db import Database
 from edge_agent.report import Judged, Report
 from edge_agent.source.base import Progress
 from edge_agent.spool import Spool, Stamp
 from fleet_contract.clock import ManualClock
-from fleet_contract.messages import PartsBody, PartVerdict, SampleBody, Stream
+from fleet_contract.messages import NAME_LENGTH, PartsBody, PartVerdict, SampleBody, Stream
 from fleet_contract.names import Verdict
+from fleet_contract.topics import BLOCK_LIMIT
 from fleet_contract.windows import Window
 from tests.support.tiny_bundle import solid
 
@@ -230,3 +231,13 @@ def test_more_verdicts_than_one_batch_holds_become_several(bench: Bench) -> None
     assert [len(PartsBody.model_validate(b).verdicts) for b in bench.bodies(Stream.PARTS)] == [
         500, 500, 202,
     ]  # fmt: skip
+
+
+def test_a_record_of_the_longest_verdicts_fits_one_message() -> None:
+    longest = PartVerdict(
+        number=10**12, verdict=Verdict.NO_DECISION, reason="frame_incomplete", score=1 / 3,
+        digest=A, latency_ms=1e5 / 3, time_s=1e10 / 3, recipe="\N{PACKAGE}" * NAME_LENGTH,
+        external_id="\N{PACKAGE}" * NAME_LENGTH,
+    )  # fmt: skip
+    body = PartsBody(line="watch-case", camera="cam-1", verdicts=[longest] * MOST_IN_A_RECORD)
+    assert len(body.encode()) < 0.9 * BLOCK_LIMIT
