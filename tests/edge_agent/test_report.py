@@ -229,7 +229,7 @@ def test_more_verdicts_than_one_batch_holds_become_several(bench: Bench) -> None
         bench.part(trigger)
     bench.report.flush()
     assert [len(PartsBody.model_validate(b).verdicts) for b in bench.bodies(Stream.PARTS)] == [
-        500, 500, 202,
+        250, 250, 250, 250, 202,
     ]  # fmt: skip
 
 
