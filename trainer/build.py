@@ -21,7 +21,7 @@ from fleet_contract.names import Verdict
 from trainer import bundle, evaluation, gates, golden
 from trainer.calibrate import Promise, calibrate
 from trainer.compare import Side, compare
-from trainer.config import TrainerConfig
+from trainer.config import ThresholdTable, TrainerConfig
 from trainer.data.images import FIRST_KIND, Images, load_frame, load_images
 from trainer.data.split import choose_groups, group_labels
 from trainer.data.statistics import describe
@@ -45,6 +45,7 @@ from trainer.weights import weights_name
 _LOOKED, _LOADED, _TRAINED, _EXPORTED, _MEASURED = 0.01, 0.03, 0.8, 0.9, 0.97
 """Share of the whole that is done after each step."""
 _REFERENCE_FRAMES = 200
+_GOLDEN_FROM = 64
 ANOMALY = "anomaly"
 """The class of a line that has shown no defect."""
 
@@ -78,14 +79,16 @@ class Sides:
     holdout: list[DatasetItem]
 
 
-def divide(version: DatasetVersion, share: float, seed: int, *, defective: bool = False) -> Sides:
-    """Keeps `share` of the good training parts out of training, by whole parts.
+def divide(version: DatasetVersion, table: ThresholdTable, seed: int) -> Sides:
+    """Keeps a share of the good training parts out of training, by whole parts.
 
-    With `defective` as many of the others too.
+    Where the promise is of escapes, as many of the others too.
     """
+    defective = table.promise == "escape"
     items = version.side("train")
     labels = group_labels([(item.group, item.label) for item in items])
     good = {group: label for group, label in labels.items() if defective or label == GOOD}
+    share = table.kept_out(sum(label == GOOD for label in good.values()))
     # Another order than that of the holdout, which would leave the same end of the list.
     kept = choose_groups(good, share, seed + 1)
     return Sides(
@@ -135,8 +138,7 @@ class Builder:
         findings.refuse_errors()
         self._tell(_LOOKED, f"reading images: {geometry.why}")
         threshold = self._config.threshold
-        sides = divide(self._version, threshold.calibration_share, self._config.train.seed,
-                       defective=threshold.promise == "escape")  # fmt: skip
+        sides = divide(self._version, threshold, self._config.train.seed)
         images, kept = (
             load_images(self._store, side, geometry.preprocess, classes(self._version))
             for side in (sides.fit, sides.calibration)
@@ -249,6 +251,7 @@ class Builder:
         self, geometry: Geometry, ensemble: Ensemble, images: Images, threshold: float
     ) -> list[tuple[Frame, Verdict]]:
         count, schema = self._config.bundle.golden, geometry.schema
+        images = images.take(_some_of_each(images.defective, self._config.train.seed))
         if not images.defective.any():
             return golden.with_anomalies(
                 ensemble,
@@ -338,6 +341,13 @@ def some_views(images: Images, spec: Preprocess, rng: np.random.Generator) -> ND
         seen = views(images.pixels[index], spec)
         chosen.append(seen[int(rng.integers(len(seen)))])
     return np.stack(chosen)
+
+
+def _some_of_each(defective: NDArray[np.bool_], seed: int) -> NDArray[np.intp]:
+    """Indices of good and of defective images, as many as golden samples are well chosen from."""
+    rng = np.random.default_rng(seed)
+    sides = (np.flatnonzero(~defective), np.flatnonzero(defective))
+    return np.concatenate([rng.permutation(side)[:_GOLDEN_FROM] for side in sides])
 
 
 def _strongest(frame: Frame, ensemble: Ensemble) -> NDArray[np.uint8]:

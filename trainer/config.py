@@ -16,6 +16,7 @@ from fleet_contract.units import Seconds
 
 _PIXELS = re.compile(r"^\s*([0-9]+)\s*px\s*$")
 Share = Annotated[float, Field(gt=0, lt=1)]
+_LEAST_KEPT_OUT, _MOST_KEPT_OUT = 0.2, 0.35
 
 
 def parse_pixels(value: object) -> int:
@@ -171,8 +172,22 @@ class ThresholdTable(Table):
     """Which of the two bounds the threshold keeps."""
     overkill_at_most: Share = 0.02
     escape_at_most: Share = 0.05
-    calibration_share: float = Field(default=0.2, gt=0, lt=0.6)
+    calibration_share: Auto[Annotated[float, Field(gt=0, lt=0.6)]] = None
     """Share of the training parts that are kept out of training, to choose the threshold on."""
+
+    def kept_out(self, good_parts: int) -> float:
+        """That share, of a training with so many good parts.
+
+        Auto: as many good ones as the promise of overkill needs, within a fifth and 0.35: good parts
+        are many, and a threshold that rests on few keeps its promise by luck. Training needs the
+        defective ones itself: a fifth for a promise of escapes.
+        """
+        if self.calibration_share is not None:
+            return self.calibration_share
+        if self.promise == "escape" or not good_parts:
+            return _LEAST_KEPT_OUT
+        wanted = (1 / self.overkill_at_most - 1) / good_parts
+        return min(max(wanted, _LEAST_KEPT_OUT), _MOST_KEPT_OUT)
 
 
 class QuantizeTable(Table):

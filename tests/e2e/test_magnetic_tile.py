@@ -64,7 +64,7 @@ def _train(world: World, data: Path) -> tuple[str, dict[str, Any]]:
     config = world.store / "line.toml"
     config.write_text(
         f'[line]\nname = "{LINE}"\n[input]\nwidth = 128\nheight = 128\nchannels = 1\n'
-        '[train]\ntime_budget = "25s"\n[gates]\nmax_flips = 0.2\n'
+        '[train]\ntime_budget = "50s"\n[gates]\nmax_flips = 0.2\n'
     )
     done = world.command(
         "loupe-trainer", "train", str(config), "--store", str(world.store),

@@ -18,7 +18,7 @@ from fleet_contract.names import Precision, Runtime, Verdict
 from tests.trainer.conftest import World
 from trainer import bundle
 from trainer.build import Builder, divide, judge_archive
-from trainer.config import parse_config
+from trainer.config import ThresholdTable, parse_config
 from trainer.judge import PRIMARY, judge
 from trainer.member import TorchMember
 from trainer.network import make_network
@@ -100,7 +100,7 @@ def test_the_report_has_the_keys_that_others_read(world: World) -> None:
 def test_the_reference_is_of_training_frames_and_holdout_scores(world: World) -> None:
     text = (world.folder / world.manifest.reference).read_text()
     window = Reference.model_validate_json(text).window
-    sides = divide(world.version, 0.2, 0)
+    sides = divide(world.version, ThresholdTable(), 0)
     assert window.sampled_frames == len(sides.fit)
     assert window.features["mean"].histogram().finite == len(sides.fit)
     assert window.score.histogram().finite == len(sides.holdout)
@@ -113,8 +113,25 @@ def test_the_lineage_leads_back_to_data_and_configuration(world: World) -> None:
     assert lineage.environment["torch"] == torch.__version__
 
 
+@pytest.mark.parametrize(
+    ("table", "good_parts", "share"),
+    [
+        (ThresholdTable(overkill_at_most=0.02), 140, 0.35),  # 49 parts
+        (ThresholdTable(overkill_at_most=0.02), 1000, 0.2),
+        (ThresholdTable(overkill_at_most=0.02), 20, 0.35),
+        (ThresholdTable(overkill_at_most=0.1), 30, 0.3),  # 9 parts
+        (ThresholdTable(promise="escape"), 30, 0.2),
+        (ThresholdTable(calibration_share=0.5), 30, 0.5),
+    ],
+)
+def test_as_many_good_parts_are_kept_out_as_the_promise_needs(
+    table: ThresholdTable, good_parts: int, share: float
+) -> None:
+    assert table.kept_out(good_parts) == pytest.approx(share)
+
+
 def test_the_threshold_is_chosen_on_parts_that_were_not_trained_on(world: World) -> None:
-    sides = divide(world.version, 0.2, 0)
+    sides = divide(world.version, ThresholdTable(), 0)
     groups = [
         {item.group for item in side} for side in (sides.fit, sides.calibration, sides.holdout)
     ]
@@ -123,8 +140,8 @@ def test_the_threshold_is_chosen_on_parts_that_were_not_trained_on(world: World)
     assert {item.label for item in sides.calibration} == {"good"}
     promise = world.manifest.decision.promise
     assert promise["good_parts"] == len(sides.calibration)
-    # 11 parts cannot promise 2 %: what is promised is what they can.
-    assert promise["overkill_at_most"] == pytest.approx(1 / 12, abs=1e-4)
+    # So few parts cannot promise 2 %: what is promised is what they can.
+    assert promise["overkill_at_most"] == pytest.approx(1 / (1 + len(sides.calibration)), abs=1e-4)
 
 
 def test_the_build_tells_how_far_it_is(world: World) -> None:

@@ -57,7 +57,7 @@ def smoke_config(config: TrainerConfig) -> TrainerConfig:
 
 def smoke_sample(version: DatasetVersion, config: TrainerConfig) -> DatasetVersion:
     """A few parts of every class of both sides, one image each; always the same ones."""
-    good = max(_SMOKE_GOOD, math.ceil(_CALIBRATION_PARTS / config.threshold.calibration_share))
+    good = max(_SMOKE_GOOD, math.ceil(_CALIBRATION_PARTS / config.threshold.kept_out(0)))
     items = [
         *_few(version.side("train"), good, _SMOKE_DEFECTS),
         *_few(version.side("holdout"), _SMOKE_HELD_GOOD, _SMOKE_HELD),
