@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_agent.source.base import CameraLost, Captured, FrameCounts, Source
+from edge_agent.source.base import INCOMPLETE, CameraLost, Captured, FrameCounts, Source
 from edge_agent.source.camera import Grab
 from edge_agent.source.live import LiveSource
 from edge_agent.source.make import make_source
@@ -80,7 +80,7 @@ def until_lost(source: Source) -> str:
 
 
 def until_back(source: Source) -> Captured:
-    """The first part after a loss."""
+    """The first part after a loss that has a picture: of one that the loss fell into some is missing."""
 
     def part() -> Captured | None:
         try:
@@ -89,7 +89,7 @@ def until_back(source: Source) -> Captured:
             return None
 
     deadline = time.monotonic() + 20
-    while (captured := part()) is None:
+    while (captured := part()) is None or captured.reason == INCOMPLETE:
         assert time.monotonic() < deadline, "the camera does not come back"
     return captured
 
