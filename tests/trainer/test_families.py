@@ -108,7 +108,7 @@ def test_a_line_that_has_shown_no_defect_is_learnt_from_good_parts(
         only_good(stored, tmp_path),
         tmp_path,
         train__family="good_only",
-        train__epochs=180,
+        train__epochs=250,
         quantize__calibration_images=64,
     )
     assert manifest.classes == ["anomaly"]
