@@ -17,7 +17,7 @@ class Settings:
 
     rate_hz: float = 4.0
     defect_rate: float = 0.25
-    images: int = 300
+    images: int = 240
     """Rendered images that the first model is made from."""
     train_budget_s: int = 15
     retrain_budget_s: int = 40
