@@ -1,64 +1,33 @@
-"""What the agent costs beside its model: frames a second of the whole inspection, over a bare loop.
+"""What the agent costs beside its model: throughput over a bare loop, and the time to a verdict.
 
-    python benchmarks/agent.py [BUNDLE.tar] [--frames 600]
+    python -m benchmarks.agent [BUNDLE.tar] [--frames 600] [--parts 1800] [--json]
 
-Both decode the same PNGs and run the same model on one core. The agent also decides, acts, measures
-windows (5 Hz), and stores verdicts and windows durably (SQLite, synchronous=FULL).
+Throughput: both decode the same PNGs and run the same model on one core; the agent also decides,
+acts, measures windows (5 Hz), and stores verdicts and windows durably (SQLite, synchronous=FULL).
+Time to a verdict: parts come 30 times a second, a candidate judges them too, and the model alone is
+timed at the same pace.
 """
 
+import json
 import tempfile
-import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 
 from benchmarks.support.bundle import small_bundle
+from benchmarks.support.inspection import Heard, Paced, Pictures, inspecting
 from benchmarks.support.program import run
-from edge_agent.batch import BatchStore
-from edge_agent.config import SamplesConfig, WindowsConfig
-from edge_agent.db import Database
-from edge_agent.health import Meter, stamp
-from edge_agent.inspect import Inspector
 from edge_agent.loaded import Loaded, load_bundle
-from edge_agent.output.base import Outputs
-from edge_agent.report import Report
-from edge_agent.sampling import SamplePolicy
-from edge_agent.source.base import Captured
-from edge_agent.spool import Spool
 from fleet_contract import archive
 from fleet_contract.board import Board
-from fleet_contract.clock import SystemClock
-from fleet_contract.inference.preprocess import decode_image
+from fleet_contract.inference.preprocess import Frame, decode_image
 from fleet_contract.names import Precision, Runtime
 
-
-class Pictures:
-    """A source that always has the next frame ready, and says when it has given all."""
-
-    def __init__(self, images: list[bytes], channels: int, frames: int) -> None:
-        self._images, self._channels, self._frames = images, channels, frames
-        self._given = 0
-        self.empty = threading.Event()
-
-    def start(self, after: int | None) -> None:
-        """From the first one."""
-        self._given = after or 0
-
-    def next(self, timeout_s: float) -> Captured | None:
-        """The next picture, decoded."""
-        if self._given == self._frames:
-            self.empty.set()
-            time.sleep(timeout_s)
-            return None
-        image = self._images[self._given % len(self._images)]
-        self._given += 1
-        return Captured(decode_image(image, self._channels), self._given, time.monotonic())
-
-    def close(self) -> None:
-        """Nothing is held."""
+_RATE_HZ = 30.0
+_ALONE = 300
 
 
 def bare(loaded: Loaded, images: list[bytes], channels: int, frames: int) -> float:
@@ -71,25 +40,33 @@ def bare(loaded: Loaded, images: list[bytes], channels: int, frames: int) -> flo
 
 def inspected(loaded: Loaded, pictures: Pictures, frames: int, folder: Path) -> float:
     """Frames a second of the whole inspection."""
-    clock, db = SystemClock(), Database(folder / "agent.db")
-    spool = Spool(db, 256_000_000, stamp)
-    report = Report(
-        BatchStore(db, spool, line="bench", camera="cam-1"), ThreadPoolExecutor(1), clock,
-        WindowsConfig(), line="bench", camera="cam-1", deadline_s=10.0, stored=lambda: None,
-    )  # fmt: skip
-    inspector = Inspector(
-        pictures, Outputs(), report,
-        SamplePolicy(SamplesConfig(), spool.id), Meter(clock.monotonic()), clock,
-        deadline_s=10.0, shadow_queue=8, tell=lambda *_: None,
-    )  # fmt: skip
-    thread = threading.Thread(target=inspector.run, args=(loaded,))
     start = time.perf_counter()
-    thread.start()
-    pictures.empty.wait()
-    elapsed = time.perf_counter() - start
-    inspector.stop()
-    thread.join()
-    return frames / elapsed
+    with inspecting(pictures, loaded, folder):
+        pictures.empty.wait()
+        return frames / (time.perf_counter() - start)
+
+
+def alone_ms(loaded: Loaded, frames: list[Frame]) -> float:
+    """Median time of the model, at the line's pace."""
+    paced, times = Paced(frames, _ALONE, _RATE_HZ), []
+    paced.start(None)
+    while (captured := paced.next(0.0)) is not None:
+        assert captured.frame is not None
+        start = time.perf_counter()
+        loaded.model.judge(captured.frame)
+        times.append((time.perf_counter() - start) * 1e3)
+    return float(np.median(times))
+
+
+def verdict_ms(
+    loaded: Loaded, candidate: Loaded, frames: list[Frame], parts: int, folder: Path
+) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """[parts] milliseconds from a frame's arrival to its verdict, a candidate beside."""
+    heard, paced = Heard(), Paced(frames, parts, _RATE_HZ)
+    with inspecting(paced, loaded, folder, heard) as inspector:
+        inspector.shadow(candidate)
+        paced.empty.wait()
+    return np.array([verdict.latency_ms for _, verdict in heard.verdicts])
 
 
 def main(
@@ -97,8 +74,10 @@ def main(
         Path | None, typer.Argument(help="A bundle's archive; default: one trained for this.")
     ] = None,
     frames: Annotated[int, typer.Option(min=10, help="Frames of each run.")] = 600,
+    parts: Annotated[int, typer.Option(min=100, help="Parts of the paced run.")] = 1800,
     runtime: Runtime = Runtime.ONNX,
     precision: Precision = Precision.INT8,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one object.")] = False,
 ) -> None:
     """Measure, and print one line for each."""
     board = Board.model_construct(
@@ -107,13 +86,29 @@ def main(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         manifest = archive.unpack(small_bundle(bundle), folder / "bundle")
-        loaded = load_bundle(folder / "bundle", "0" * 64, board)
+        loaded, candidate = (
+            load_bundle(folder / "bundle", digit * 64, board) for digit in ("0", "1")
+        )
         images = [(folder / "bundle" / sample.file).read_bytes() for sample in manifest.golden]
         channels = manifest.input.channels
         alone = bare(loaded, images, channels, frames)
-        whole = inspected(loaded, Pictures(images, channels, frames), frames, folder)
+        whole = inspected(loaded, Pictures(images, channels, frames), frames, folder / "a")
+        decoded = [decode_image(image, channels) for image in images]
+        model_ms = alone_ms(loaded, decoded)
+        times = verdict_ms(loaded, candidate, decoded, parts, folder / "b")
+    p50, p99, p999 = (float(np.quantile(times, q)) for q in (0.5, 0.99, 0.999))
+    if as_json:
+        typer.echo(json.dumps({
+            "ratio": whole / alone, "bare_frames_s": alone, "frames_s": whole,
+            "model_p50_ms": model_ms, "p50_ms": p50, "p99_ms": p99, "p999_ms": p999,
+            "p999_over_p50": p999 / model_ms,
+        }))  # fmt: skip
+        return
     typer.echo(f"bare loop   {alone:8.1f} frames/s")
     typer.echo(f"inspection  {whole:8.1f} frames/s  ({whole / alone:.0%} of the bare loop)")
+    typer.echo(f"model       {model_ms:8.2f} ms in the median, at {_RATE_HZ:g} parts/s")
+    typer.echo(f"verdict     {p50:8.2f} ms, p99 {p99:.2f}, p99.9 {p999:.2f}, a candidate beside "
+               f"(limit 1.5 p50 + 2 ms: {1.5 * model_ms + 2:.2f})")  # fmt: skip
 
 
 if __name__ == "__main__":
