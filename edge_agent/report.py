@@ -99,17 +99,13 @@ class Report:
         window = self._window.close(self._clock.time())
         if window.sampled_frames or self._window.parts or window.shadow:
             self._windows.append(window)
-        if len(self._windows) > _MOST_WINDOWS_HELD:
-            self._windows.popleft()
-            self.given_up += 1
+        self._trim()
 
     def part(self, judged: Judged, progress: Progress) -> None:
         """One part's end."""
         verdict = judged.verdict
         self._verdicts.append(verdict)
-        if len(self._verdicts) > _MOST_VERDICTS_HELD:
-            self._verdicts.popleft()
-            self.given_up += 1
+        self._trim()
         self._window.verdict(
             verdict.number,
             verdict.verdict,
@@ -166,6 +162,18 @@ class Report:
 
     def _held(self, more: int) -> int:
         return more + sum(picture.frame.nbytes for picture in self._pictures)
+
+    def _trim(self) -> None:
+        """Gives up the oldest of what is too much: a batch that failed comes back on top of the next."""
+        while len(self._verdicts) > _MOST_VERDICTS_HELD:
+            self._verdicts.popleft()
+            self.given_up += 1
+        while len(self._windows) > _MOST_WINDOWS_HELD:
+            self._windows.popleft()
+            self.given_up += 1
+        while len(self._pictures) > 1 and self._held(0) > _MOST_PICTURE_BYTES:
+            self._pictures.popleft()
+            self.given_up += 1
 
     def disagreement(self, pair: Pair) -> None:
         """A part on which active and candidate differ, with both their words."""
@@ -243,5 +251,6 @@ class Report:
             self._verdicts.extendleft(reversed(batch.verdicts))
             self._windows.extendleft(reversed(batch.windows))
             self._pictures.extendleft(reversed(batch.pictures))
+            self._trim()
         else:
             self._failing = False

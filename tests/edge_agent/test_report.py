@@ -224,6 +224,29 @@ def test_pictures_that_a_slow_disk_cannot_take_are_given_up_and_counted(tmp_path
     assert bench.report.given_up == 4
 
 
+def test_a_disk_that_stays_full_costs_the_oldest_and_no_more_memory(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def full() -> Iterator[sqlite3.Connection]:
+        raise sqlite3.OperationalError("database or disk is full")
+        yield
+
+    monkeypatch.setattr(bench.db, "transaction", full)
+    monkeypatch.setattr("edge_agent.report._MOST_VERDICTS_HELD", 20)
+    large = np.zeros((3000, 4000), np.uint8)
+    for trigger in range(1, 61):
+        bench.report.sample("reject", large, bench.part(trigger))
+        bench.clock.advance(1.1)
+        bench.tick()
+    assert not bench.report.flush()
+    assert bench.report.given_up == 40 + 58
+    monkeypatch.undo()
+    assert bench.report.flush()
+    assert bench.numbers() == list(range(41, 61))
+    assert len(bench.bodies(Stream.SAMPLES)) == 2
+
+
 def test_more_verdicts_than_one_batch_holds_become_several(bench: Bench) -> None:
     for trigger in range(1, 1203):
         bench.part(trigger)
