@@ -2,6 +2,7 @@
 
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from typing import Protocol
@@ -57,7 +58,7 @@ class MessagePeer(Peer, Protocol):
         """Whether the agent judges."""
 
 
-class Runner:
+class Runner(ABC):
     """The thread; `tell` and `set_ready` may be called from any other and never wait."""
 
     def __init__(self, peer: Peer, say: Say) -> None:
@@ -87,25 +88,25 @@ class Runner:
         return self._lost
 
     @property
+    @abstractmethod
     def dropped(self) -> int:
         """Parts that could not be told any more."""
-        raise NotImplementedError
 
+    @abstractmethod
     def tell(self, told: Told) -> None:
         """One part."""
-        raise NotImplementedError
 
+    @abstractmethod
     def set_ready(self, ready: bool) -> None:
         """Whether the agent judges."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _connected(self) -> None:
         """After each `open`. Raises PeerError."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _turn(self) -> bool:
         """Shows or tells what is due, or waits for it; False once all is done and it closes."""
-        raise NotImplementedError
 
     def _run(self) -> None:
         while not self._attend():
