@@ -52,9 +52,7 @@ def main(
         with inspecting(Paced(frames, _AHEAD, _RATE_HZ), first, folder, heard) as inspector:
             for number in range(1, swaps + 1):
                 time.sleep(_BETWEEN_S)
-                inspector.activate(
-                    load_bundle(folder / "bundle", f"{number:064x}", board), None, lambda: None
-                )
+                inspector.activate(load_bundle(folder / "bundle", f"{number:064x}", board), None)
             time.sleep(_BETWEEN_S)
     numbers = [verdict.number for _, verdict in heard.verdicts]
     lost = numbers[-1] - len(set(numbers)) + sum(

@@ -6,7 +6,6 @@ numbers prove it. Everything that changes what judges is done between two parts,
 
 import logging
 import queue
-import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -99,7 +98,8 @@ class Inspector:
         finally:
             self._ended.set()
             if self._shadow is not None:
-                self._shadow.close()
+                self._shadow.end()
+                self._shadow.join()
             self._take_pairs()
             self._report.close()
             self._source.close()
@@ -253,33 +253,31 @@ class Inspector:
 
     # Between two parts.
 
-    def activate(
-        self, loaded: Loaded | None, watch: Watch | None, store: Callable[[], None]
-    ) -> None:
-        """Exchanges the active bundle between two parts, after `store` has made it durable.
+    def activate(self, loaded: Loaded | None, watch: Watch | None) -> None:
+        """Exchanges the active bundle between two parts; that it is active is durable by then.
 
-        Raises what `store` raises (nothing is exchanged then), StateError when inspection has ended.
+        Nothing here waits for the disk: the line must not. Raises StateError when inspection has
+        ended.
         """
-
-        def exchange() -> None:
-            # What the old bundle judged is stored before the new one judges.
-            self._report.flush()
-            store()
-            self._set_active(loaded, watch)
-
-        self._do_between(exchange)
+        self._do_between(lambda: self._set_active(loaded, watch))
 
     def shadow(self, candidate: Loaded | None) -> None:
         """Runs `candidate` beside the active bundle, or none. Raises StateError when ended."""
 
+        ended: list[ShadowRunner] = []
+
         def exchange() -> None:
             if self._shadow is not None:
-                self._shadow.close()
+                self._shadow.end()
                 self._take_pairs()
+                ended.append(self._shadow)
             self._shadow = ShadowRunner(candidate, self._shadow_queue) if candidate else None
             self._report.swap(self._report.digest, candidate.digest if candidate else None)
 
         self._do_between(exchange)
+        for runner in ended:
+            # Here, and not between two parts: a candidate that hangs must not hold up the line.
+            runner.join()
 
     def request_samples(self, count: int) -> None:
         """The next `count` parts are sent as samples. Raises StateError when ended."""
@@ -315,12 +313,8 @@ class Inspector:
     def _take_orders(self) -> None:
         while not self._between.empty():
             act, done = self._between.get()
-            try:
-                act()
-            except (sqlite3.Error, StateError) as error:
-                done.set_exception(error)
-            else:
-                done.set_result(None)
+            act()
+            done.set_result(None)
 
     def _refuse_orders(self) -> None:
         while not self._between.empty():
@@ -336,15 +330,8 @@ class Inspector:
         if self._watch is None:
             return
         outcome = self._watch.probation.part(verdict.verdict, verdict.score, late=late, fault=fault)
-        if outcome is None:
-            return
-        self._report.flush()
-        try:
-            loaded = self._watch.end(outcome)
-        except sqlite3.Error as error:
-            log.error("the end of probation cannot be stored, trying again: %s", error)
-            return
-        self._set_active(loaded, None)
+        if outcome is not None:
+            self._set_active(self._watch.end(outcome), None)
 
 
 def _judge(active: Loaded | None, captured: Captured) -> tuple[Judgement | None, str, bool]:

@@ -93,7 +93,7 @@ class Report:
         self._close_window()
         self.digest, self._candidate = digest, candidate
         self._open_window()
-        self.flush()
+        self._begin()
 
     def _close_window(self) -> None:
         window = self._window.close(self._clock.time())

@@ -53,12 +53,15 @@ class ShadowRunner:
         """What was judged since the last call."""
         return [self._done.popleft() for _ in range(len(self._done))]
 
-    def close(self) -> None:
-        """Ends the thread after the part that it is at."""
+    def end(self) -> None:
+        """Ends the thread after the part that it is at, without waiting for it."""
         self._closing.set()
         # Where the queue is full the thread wakes up by the next part, and sees that it closes.
         with contextlib.suppress(queue.Full):
             self._waiting.put_nowait(None)
+
+    def join(self) -> None:
+        """Waits for the end, for 5 s at most: the thread is the process's last, and may hang."""
         self._thread.join(timeout=5)
 
     def _run(self) -> None:

@@ -4,10 +4,13 @@ It decides nothing that `plan` and `machine` do not say, and keeps nothing that 
 hold: killed at any instant, `recover` finds where it stood.
 """
 
+import contextlib
 import logging
+import queue
 import sqlite3
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from edge_agent.config import StationConfig
@@ -38,19 +41,26 @@ class Watch(Protocol):
     probation: Probation
 
     def end(self, outcome: Outcome) -> Loaded | None:
-        """Makes the outcome durable; what is to judge from now on."""
+        """What is to judge from now on. Does not wait: the outcome is made durable after it."""
 
 
 class Line(Protocol):
     """What updating needs of the inspection. Each call returns once it is done, between two parts."""
 
-    def activate(
-        self, loaded: Loaded | None, watch: Watch | None, store: Callable[[], None]
-    ) -> None:
-        """`store` is called first; if it raises, nothing is exchanged."""
+    def activate(self, loaded: Loaded | None, watch: Watch | None) -> None:
+        """From the next part on `loaded` judges, `watch`ed."""
 
     def shadow(self, candidate: Loaded | None) -> None:
         """Runs a candidate beside the active bundle, or none."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProbationEnd:
+    """How a probation ended, and what judges since."""
+
+    target: Target
+    outcome: Outcome
+    judges: Loaded | None
 
 
 class _Watch:
@@ -59,7 +69,9 @@ class _Watch:
         self._updater, self._target, self._new, self._old = updater, target, new, old
 
     def end(self, outcome: Outcome) -> Loaded | None:
-        return self._updater.probation_ended(self._target, outcome, self._new, self._old)
+        judges = self._new if outcome.held else self._old
+        self._updater.probation_ended(ProbationEnd(self._target, outcome, judges))
+        return judges
 
 
 class Updater:
@@ -84,6 +96,8 @@ class Updater:
         self._wake = threading.Event()
         self._active: Loaded | None = None
         self._failures = 0
+        self._ended: queue.SimpleQueue[ProbationEnd] = queue.SimpleQueue()
+        self._ending: ProbationEnd | None = None
 
     def desire(self, target: Target | None) -> None:
         """What the verified metadata assign now; None: nothing new, keep running."""
@@ -119,7 +133,7 @@ class Updater:
 
     def tick(self) -> bool:
         """One step if there is one to do. Raises TransferError and sqlite3.Error: call again later."""
-        if self._orders():
+        if self._settle_probation() or self._orders():
             return True
         if self._desired is not None and self._follow(self._desired):
             return True
@@ -147,7 +161,7 @@ class Updater:
         elif update.state is UpdateState.PROBATION and self._active is not None:
             previous = self._load_slot(Slot.PREVIOUS)
             watch = _Watch(self, update.target, self._active, previous)
-            self._line.activate(self._active, watch, lambda: None)
+            self._line.activate(self._active, watch)
 
     def _count_death(self, update: Update) -> None:
         risky = (UpdateState.SHADOW, UpdateState.ACTIVATING, UpdateState.PROBATION)
@@ -219,8 +233,9 @@ class Updater:
         if previous is None:
             raise StateError(f"line {self._name} has no previous bundle that loads")
         self._line.shadow(None)
-        self._line.activate(previous, None, lambda: self._durable.roll_back(self._name, reason))
+        self._durable.roll_back(self._name, reason)
         self._active = previous
+        self._line.activate(previous, None)
 
     def _follow(self, target: Target) -> bool:
         step = plan(target.order, self._durable.view(target))
@@ -335,26 +350,32 @@ class Updater:
             event, watch = Event.RETURNED, None
         else:
             event, watch = Event.EXCHANGED, _Watch(self, target, new, old)
-        self._line.activate(new, watch, lambda: self._advance_only(target, event))
-        self._active = new
-
-    def _advance_only(self, target: Target, event: Event) -> None:
+        # Durable first, while the old bundle still judges: the line never waits for the disk.
         self._durable.advance(target, event)
+        self._active = new
+        self._line.activate(new, watch)
 
-    def probation_ended(
-        self, target: Target, outcome: Outcome, new: Loaded, old: Loaded | None
-    ) -> Loaded | None:
-        """Called by the inspection between two parts; returns what judges from now on."""
-        event = Event.HELD if outcome.held else Event.REVERTED
-        failure = "" if outcome.held else "probation"
-        try:
-            self._durable.advance(
-                target, event, failure=failure, reason=outcome.reason, numbers=outcome.numbers
-            )
-        except StateError:
-            # An operator or the server was faster; what they put in place stays.
-            return self._active
-        self._active = new if outcome.held else old
+    def probation_ended(self, end: ProbationEnd) -> None:
+        """Called by the inspection, which has already gone back where it must."""
+        self._ended.put(end)
         self._wake.set()
+
+    def _settle_probation(self) -> bool:
+        """Makes the end of a probation durable; it is tried again where it cannot be stored."""
+        if self._ending is None:
+            with contextlib.suppress(queue.Empty):
+                self._ending = self._ended.get_nowait()
+        if self._ending is None:
+            return False
+        end = self._ending
+        event = Event.HELD if end.outcome.held else Event.REVERTED
+        # An operator or the server may have been faster; what they put in place stays.
+        with contextlib.suppress(StateError):
+            self._durable.advance(
+                end.target, event, failure="" if end.outcome.held else "probation",
+                reason=end.outcome.reason, numbers=end.outcome.numbers,
+            )  # fmt: skip
+            self._active = end.judges
+        self._ending = None
         self._changed()
-        return self._active
+        return True

@@ -18,8 +18,8 @@ from edge_agent.box.client import ADDRESS
 from edge_agent.box.doctor import Finding, examine
 from edge_agent.cli import app
 from fleet_contract.inference.preprocess import encode_png
-from tests.edge_agent.conftest import Scene
 from tests.support.broker import TestBroker
+from tests.support.scene import Scene
 from tests.support.station import Station
 from tests.support.tiny_bundle import solid
 from tests.support.wait import eventually

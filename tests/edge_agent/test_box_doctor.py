@@ -13,8 +13,8 @@ from edge_agent.box import probes
 from edge_agent.box.doctor import CHECKS, Finding, examine
 from edge_agent.cli import app
 from fleet_contract.names import Runtime
-from tests.edge_agent.conftest import Scene
 from tests.support.broker import TestBroker, free_port
+from tests.support.scene import Scene
 from tests.support.station import Station
 
 _folders = (f"station-{n}" for n in itertools.count(1))

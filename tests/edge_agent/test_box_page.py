@@ -5,8 +5,8 @@ from pathlib import Path
 from playwright.sync_api import expect
 
 from edge_agent.box.client import ADDRESS
-from tests.edge_agent.conftest import Scene
 from tests.support.chromium import launched
+from tests.support.scene import Scene
 from tests.support.wait import eventually
 
 SHOTS = Path(__file__).parents[2] / "build" / "screenshots"

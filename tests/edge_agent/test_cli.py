@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.edge_agent.conftest import Scene
+from tests.support.scene import Scene
 
 
 def test_check_names_what_the_station_is(scene: Scene) -> None:

@@ -15,9 +15,9 @@ import pytest
 
 from edge_agent.output import guard, guarded
 from edge_agent.output.guarded import Guarded, GuardSettings
-from tests.edge_agent.conftest import Scene
 from tests.support.feeder import Feeder
 from tests.support.plc import Plc, becomes, plc
+from tests.support.scene import Scene
 from tests.support.wait import eventually
 
 NONE, ACCEPT, REJECT = 0, 1, 2

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.edge_agent.conftest import Scene
+from tests.support.scene import Scene
 from tests.support.wait import eventually
 
 

@@ -5,9 +5,9 @@ import json
 import socket
 from pathlib import Path
 
-from tests.edge_agent.conftest import Scene
 from tests.support.broker import free_port
 from tests.support.peers import mjpeg_peer, running
+from tests.support.scene import Scene
 from tests.support.station import Station
 from tests.support.wait import eventually
 

@@ -4,7 +4,7 @@ from fleet_contract.blocks import sha256
 from fleet_contract.messages import Stream
 from fleet_contract.names import Verdict
 from hil.story.crash import crashing_models
-from tests.edge_agent.conftest import Scene
+from tests.support.scene import Scene
 from tests.support.wait import eventually
 
 WHOLE_WAY = ["fetching", "verified", "staged", "self_test", "activating", "probation", "committed"]
