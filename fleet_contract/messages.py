@@ -113,7 +113,8 @@ class PartVerdict(Message):
     digest: Digest | None = None
     """The bundle that judged."""
     slot: Literal["active", "candidate"] = "active"
-    """`candidate` for a part of the canary share inside one station."""
+    """`candidate` for a part of the canary share inside one station; where the candidate gave no
+    verdict in time, `digest` is the active bundle's, which judged in its place."""
     latency_ms: float = Field(ge=0)
     """From the frame's arrival to the verdict."""
     time_s: float
@@ -151,6 +152,8 @@ class UpdateStep(Message):
     rollout: Id
     attempt: int = Field(ge=1)
     slot: Literal["active", "shadow", "canary"]
+    share: float | None = Field(default=None, gt=0, lt=1)
+    """Of the parts that a canary judges; None: all."""
     failure: str = ""
     """Class of the failure (network, bundle, trust, self_test, crash, probation, footprint, disk)."""
     reason: str = ""
@@ -183,6 +186,8 @@ class SlotState(Message):
     digest: Digest
     attempt: int = Field(ge=0)
     since_s: float
+    share: float | None = Field(default=None, gt=0, lt=1)
+    """Of the parts that a candidate judges; None for one in shadow, and in other slots."""
 
 
 class UpdateReport(Message):
@@ -192,6 +197,8 @@ class UpdateReport(Message):
     digest: Digest
     rollout: Id
     attempt: int
+    share: float | None = Field(default=None, gt=0, lt=1)
+    """Of the parts that a canary judges; None: all."""
     failure: str = ""
     reason: str = ""
 

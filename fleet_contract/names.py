@@ -64,6 +64,8 @@ class UpdateState(StrEnum):
     STAGED = "staged"
     SELF_TEST = "self_test"
     SHADOW = "shadow"
+    CANARY = "canary"
+    """A candidate judges a share of the station's parts."""
     ACTIVATING = "activating"
     PROBATION = "probation"
     COMMITTED = "committed"

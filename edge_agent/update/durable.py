@@ -7,7 +7,7 @@ import logging
 
 from edge_agent.db import Database
 from edge_agent.spool import Spool, Value
-from edge_agent.update.machine import BEFORE_EXCHANGE, TERMINAL, Event, next_state
+from edge_agent.update.machine import BEFORE_EXCHANGE, BESIDE, TERMINAL, Event, next_state
 from edge_agent.update.memory import Memory
 from edge_agent.update.plan import View
 from edge_agent.update.slots import Slots
@@ -70,7 +70,7 @@ class Durable:
         return update
 
     def relabel(self, target: Target) -> None:
-        """The same bundle and attempt under another slot name or rollout; the state stays."""
+        """The same bundle and attempt under another slot name, share or rollout; the state stays."""
         with self._db.transaction():
             update = self._current(target)
             changed = Update(target, update.state, update.failure, update.reason, update.deaths)
@@ -100,10 +100,14 @@ class Durable:
     def roll_back(self, line: str, reason: str) -> None:
         """An operator's order: back to the previous bundle, and the active one is not tried again.
 
-        Raises StateError where there is none to go back to.
+        A candidate that judges a share of the parts loses it, and the active bundle stays: that is
+        what was before. Raises StateError where there is nothing to go back to.
         """
         with self._db.transaction():
             active, update = self.slots.get(line, Slot.ACTIVE), self.update(line)
+            if update is not None and update.state is UpdateState.CANARY:
+                self.advance(update.target, Event.REVERTED, reason=reason)
+                return
             if active is None or self.slots.get(line, Slot.PREVIOUS) is None:
                 raise StateError(
                     f"line {line} has no previous bundle",
@@ -132,9 +136,9 @@ class Durable:
 
     def _effect(self, target: Target, state: UpdateState, event: Event, failure: str) -> None:
         line = target.line
-        if state is UpdateState.SHADOW:
+        if state in BESIDE:
             self.slots.clear(line, Slot.CANDIDATE)
-        if event is Event.SHADOWED:
+        if event in (Event.SHADOWED, Event.ALLOTTED):
             self.slots.fill(line, Slot.CANDIDATE, target, committed=False)
         if event in (Event.EXCHANGED, Event.RETURNED):
             self.slots.make_active(target, committed=event is Event.RETURNED)
@@ -143,7 +147,8 @@ class Durable:
             self.memory.raise_floor(line, target.image.epoch)
             self.memory.remember(line, target.digest, target.assignment.attempt, "committed")
         if event is Event.REVERTED:
-            self.slots.revert(line)
+            if state is not UpdateState.CANARY:
+                self.slots.revert(line)
             self.memory.remember(line, target.digest, target.assignment.attempt, "rolled_back")
         if event is Event.FAILED and failure != "network":
             self.memory.remember(line, target.digest, target.assignment.attempt, "failed")
@@ -166,7 +171,8 @@ class Durable:
         target, a = update.target, update.target.assignment
         step = UpdateStep(
             state=update.state, digest=target.digest, rollout=a.rollout, attempt=a.attempt,
-            slot=a.slot, failure=update.failure, reason=update.reason[:1000], numbers=numbers,
+            slot=a.slot, share=a.share, failure=update.failure, reason=update.reason[:1000],
+            numbers=numbers,
         )  # fmt: skip
         log.info(
             "update of %s: %s is %s %s",
@@ -230,6 +236,11 @@ class Durable:
             text = "updates are locked on the spot" if locked else "updates are unlocked"
             self.event("update_lock", text, severity="warning" if locked else "info", line=line)
 
+    @property
+    def spool_id(self) -> str:
+        """Id of the spool: with it a part's number is its name in the fleet."""
+        return self._spool.id
+
     def waiting(self) -> tuple[int, int]:
         """Records and bytes in the spool."""
         return self._spool.usage()
@@ -263,6 +274,10 @@ class Durable:
         update = self.update(line)
         rows = {slot: self.slots.get(line, slot) for slot in Slot}
         states = {str(slot): row.state() if row else None for slot, row in rows.items()}
+        candidate = states[Slot.CANDIDATE]
+        if candidate is not None and update is not None and update.state is UpdateState.CANARY:
+            share = update.target.assignment.share
+            states[Slot.CANDIDATE] = candidate.model_copy(update={"share": share})
         return LineState(
             **states,
             update=update.report() if update else None,

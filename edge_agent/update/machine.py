@@ -15,6 +15,8 @@ class Event(StrEnum):
     UNPACKED = "unpacked"
     TRIED = "tried"
     SHADOWED = "shadowed"
+    ALLOTTED = "allotted"
+    """A share of the parts is the candidate's to judge."""
     PASSED = "passed"
     PROMOTED = "promoted"
     EXCHANGED = "exchanged"
@@ -29,7 +31,9 @@ E = Event
 
 TERMINAL = frozenset({S.IDLE, S.COMMITTED, S.ROLLED_BACK, S.FAILED, S.SUPERSEDED})
 """Nothing is under way."""
-BEFORE_EXCHANGE = frozenset({S.FETCHING, S.VERIFIED, S.STAGED, S.SELF_TEST, S.SHADOW, S.ACTIVATING})
+BESIDE = frozenset({S.SHADOW, S.CANARY})
+"""A candidate is loaded beside the active bundle."""
+BEFORE_EXCHANGE = BESIDE | {S.FETCHING, S.VERIFIED, S.STAGED, S.SELF_TEST, S.ACTIVATING}
 """The active bundle is still the one from before: the update may simply stop."""
 
 TABLE: dict[tuple[S, Event], S] = {
@@ -39,8 +43,12 @@ TABLE: dict[tuple[S, Event], S] = {
     (S.VERIFIED,   E.UNPACKED):  S.STAGED,
     (S.STAGED,     E.TRIED):     S.SELF_TEST,
     (S.SELF_TEST,  E.SHADOWED):  S.SHADOW,
+    (S.SELF_TEST,  E.ALLOTTED):  S.CANARY,
     (S.SELF_TEST,  E.PASSED):    S.ACTIVATING,
+    (S.SHADOW,     E.ALLOTTED):  S.CANARY,
     (S.SHADOW,     E.PROMOTED):  S.ACTIVATING,
+    (S.CANARY,     E.PROMOTED):  S.ACTIVATING,
+    (S.CANARY,     E.REVERTED):  S.ROLLED_BACK,  # its share goes back to the active bundle
     (S.ACTIVATING, E.EXCHANGED): S.PROBATION,
     (S.ACTIVATING, E.RETURNED):  S.COMMITTED,    # it was committed here before
     (S.PROBATION,  E.HELD):      S.COMMITTED,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from edge_agent.update.machine import BEFORE_EXCHANGE, TERMINAL
+from edge_agent.update.machine import BEFORE_EXCHANGE, BESIDE, TERMINAL
 from fleet_contract.names import UpdateState
 
 
@@ -14,9 +14,20 @@ class Step(StrEnum):
     BEGIN = "begin"
     SETTLE = "settle"
     SUPERSEDE = "supersede"
+    ALLOT = "allot"
+    """The candidate is to judge a share of the parts, or another one."""
     PROMOTE = "promote"
     RELABEL = "relabel"
     REVERT = "revert"
+
+
+class Place(StrEnum):
+    """Which parts a bundle is to judge."""
+
+    SHADOW = "shadow"
+    """None: it is only compared."""
+    SHARE = "share"
+    WHOLE = "whole"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +38,15 @@ class Order:
     attempt: int
     slot: str
     rollout: str
+    share: float | None = None
+    """Of the parts; None: all, or in shadow none."""
+
+    @property
+    def place(self) -> Place:
+        """Which parts the bundle is to judge."""
+        if self.slot == "shadow":
+            return Place.SHADOW
+        return Place.WHOLE if self.share is None else Place.SHARE
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +80,22 @@ def _under_way(order: Order, view: View, update: Order) -> Step:
     # On probation: it ends by itself after so many parts, but the way back is always open.
     if not same and order.digest == view.previous:
         return Step.REVERT
-    return Step.RELABEL if same and order != update and order.slot != "shadow" else Step.NOTHING
+    relabelled = same and order != update and order.place is Place.WHOLE
+    return Step.RELABEL if relabelled else Step.NOTHING
 
 
 def _same_before_exchange(order: Order, view: View, update: Order) -> Step:
     if order == update:
         return Step.NOTHING
-    if update.slot == "shadow" and order.slot != "shadow" and view.state is UpdateState.SHADOW:
-        return Step.PROMOTE
-    if (update.slot == "shadow") == (order.slot == "shadow"):
+    if view.state is UpdateState.ACTIVATING:
+        # A bundle that is about to judge all parts does not go back to fewer by itself.
+        return Step.RELABEL if order.place is Place.WHOLE else Step.SUPERSEDE
+    if view.state not in BESIDE:
+        # It has not yet come to where the places part.
         return Step.RELABEL
-    if order.slot == "shadow" and view.state is UpdateState.ACTIVATING:
-        return Step.SUPERSEDE
-    # It has not yet come to where shadow and active part.
-    return Step.RELABEL
+    if order.place is Place.WHOLE:
+        return Step.PROMOTE
+    if order.place is Place.SHARE:
+        same_share = view.state is UpdateState.CANARY and order.share == update.share
+        return Step.RELABEL if same_share else Step.ALLOT
+    return Step.RELABEL if view.state is UpdateState.SHADOW else Step.SUPERSEDE

@@ -40,7 +40,7 @@ class Target(BaseModel):
     def order(self) -> Order:
         """What the plan needs of it."""
         a = self.assignment
-        return Order(self.digest, a.attempt, a.slot, a.rollout)
+        return Order(self.digest, a.attempt, a.slot, a.rollout, a.share)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,7 @@ class Update:
             digest=self.target.digest,
             rollout=a.rollout,
             attempt=a.attempt,
+            share=a.share,
             failure=self.failure,
             reason=self.reason,
         )

@@ -5,7 +5,7 @@ Target name in both repositories: `{line}/{digest}.tar`, the bundle's uncompress
 
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from fleet_contract.errors import TrustError
 from fleet_contract.messages import first_problem
@@ -60,9 +60,23 @@ class Assignment(Custom):
     line: LineName
     slot: Literal["active", "shadow", "canary"]
     """`active` and `canary` replace the active bundle; `shadow` runs beside it. A canary is
-    reported apart and goes back on the device's own probation like any other."""
+    reported apart and goes back on the device's own probation like any other; with a share it
+    judges only so many of the device's parts, and the active bundle the others."""
     rollout: Id
     attempt: int = Field(ge=1)
+    share_permille: int | None = Field(default=None, ge=1, le=999)
+    """Parts in a thousand that a canary judges, as canonical JSON has no fractions; absent: all."""
+
+    @model_validator(mode="after")
+    def _of_a_canary(self) -> Self:
+        if self.share_permille is not None and self.slot != "canary":
+            raise ValueError("a share is for the slot canary")
+        return self
+
+    @property
+    def share(self) -> float | None:
+        """Of the parts that a canary judges, in (0, 1); None: all."""
+        return None if self.share_permille is None else self.share_permille / 1000
 
 
 class ImageFields(Custom):

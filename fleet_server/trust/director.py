@@ -120,7 +120,7 @@ class DirectorRepository:
 
 def _target(entry: Assigned) -> TargetFile:
     name = target_name(entry.assignment.line, entry.digest)
-    custom = entry.assignment.model_dump(mode="json")
+    custom = entry.assignment.model_dump(mode="json", exclude_none=True)
     return TargetFile(entry.length, {"sha256": entry.digest}, name, {"custom": custom})
 
 

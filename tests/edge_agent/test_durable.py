@@ -18,14 +18,17 @@ from fleet_contract.trust.custom import Assignment, Encoding, ImageCustom
 LINE = "watch-case"
 
 
-def target(letter: str, *, slot: str = "active", attempt: int = 1, epoch: int = 1) -> Target:
+def target(
+    letter: str, *, slot: str = "active", attempt: int = 1, epoch: int = 1, share: int | None = None
+) -> Target:
     encoding = Encoding(
         kind="zstd", digest="0" * 64, length=1, block_size=1024, hashes_digest="1" * 64
     )
     return Target(
         line=LINE, digest=letter * 64, length=1, sha256=letter * 64,
         assignment=Assignment.model_validate(
-            {"line": LINE, "slot": slot, "rollout": "r", "attempt": attempt}
+            {"line": LINE, "slot": slot, "rollout": "r", "attempt": attempt,
+             "share_permille": share}
         ),
         image=ImageCustom(line=LINE, epoch=epoch, hardware=["*"], encodings=[encoding]),
     )  # fmt: skip
@@ -119,6 +122,48 @@ def test_a_candidate_lies_in_its_slot_while_it_is_in_shadow(bench: Bench) -> Non
     bench.durable.relabel(target("b", slot="canary"))
     bench.durable.advance(target("b", slot="canary"), E.PROMOTED)
     assert bench.slots() == ("a", "-", "-")
+
+
+def in_canary(bench: Bench) -> Target:
+    """The second bundle has 5 % of the parts."""
+    bench.go(target("a"), *TO_COMMITTED)
+    shared = target("b", slot="canary", share=50)
+    bench.go(shared, *TO_TRIAL, E.ALLOTTED)
+    return shared
+
+
+def test_a_share_outlives_a_kill_and_is_reported_until_it_is_the_whole(bench: Bench) -> None:
+    in_canary(bench)
+    bench.durable.relabel(target("b", slot="canary", share=250))
+    bench.open()
+    line = bench.durable.line_state(LINE, inspecting=True)
+    assert line.candidate is not None
+    assert line.update is not None
+    assert (bench.slots(), line.candidate.share, line.update.share) == (("a", "-", "b"), 0.25, 0.25)
+    bench.durable.advance(target("b", slot="canary"), E.PROMOTED)
+    line = bench.durable.line_state(LINE, inspecting=True)
+    assert line.update is not None
+    assert (bench.slots(), bench.state(), line.update.share) == (
+        ("a", "-", "-"),
+        "activating",
+        None,
+    )
+
+
+def test_a_share_that_is_given_back_leaves_active_and_previous_as_they_are(bench: Bench) -> None:
+    bench.go(target("f"), *TO_COMMITTED)
+    shared = in_canary(bench)
+    bench.durable.advance(shared, E.REVERTED, failure="probation", reason="faults")
+    assert (bench.slots(), bench.state()) == (("a", "f", "-"), UpdateState.ROLLED_BACK)
+    assert bench.durable.view(target("b", slot="canary", share=250)).tried
+
+
+def test_an_operator_who_rolls_a_canary_back_takes_its_share_and_nothing_else(
+    bench: Bench,
+) -> None:
+    in_canary(bench)
+    bench.durable.roll_back(LINE, "an operator's order")
+    assert (bench.slots(), bench.state()) == (("a", "-", "-"), UpdateState.ROLLED_BACK)
 
 
 @pytest.mark.parametrize("event", [E.FAILED, E.SUPERSEDED])

@@ -39,7 +39,7 @@ def test_nothing_is_activated_that_was_not_fetched_verified_and_tried() -> None:
         assert sources == {here}
         allowed.add(there)
     into = {state for (state, _), target in TABLE.items() if target is UpdateState.ACTIVATING}
-    assert into == {UpdateState.SELF_TEST, UpdateState.SHADOW}
+    assert into == {UpdateState.SELF_TEST, UpdateState.SHADOW, UpdateState.CANARY}
 
 
 def view(**changes: object) -> View:
@@ -83,6 +83,27 @@ def test_a_candidate_in_shadow_is_promoted_by_its_own_assignment() -> None:
     assert plan(Order("b", 1, "shadow", "r"), shadow) is Step.NOTHING
 
 
+FIVE = Order("b", 1, "canary", "r", 0.05)
+
+
+def test_a_candidate_gets_a_share_then_a_larger_one_then_the_whole() -> None:
+    shadow = view(state=UpdateState.SHADOW, update=Order("b", 1, "shadow", "r"))
+    assert plan(FIVE, shadow) is Step.ALLOT
+    canary = view(state=UpdateState.CANARY, update=FIVE)
+    assert plan(FIVE, canary) is Step.NOTHING
+    assert plan(Order("b", 1, "canary", "r", 0.25), canary) is Step.ALLOT
+    assert plan(Order("b", 1, "canary", "q", 0.05), canary) is Step.RELABEL
+    assert plan(Order("b", 1, "canary", "r"), canary) is Step.PROMOTE
+
+
+def test_a_share_that_is_taken_back_ends_the_update_and_the_active_bundle_stays() -> None:
+    canary = view(state=UpdateState.CANARY, update=FIVE)
+    assert plan(Order("a", 1, "active", "r"), canary) is Step.SUPERSEDE
+    assert plan(Order("b", 1, "shadow", "r"), canary) is Step.SUPERSEDE
+    activating = view(state=UpdateState.ACTIVATING, update=Order("b", 1, "canary", "r"))
+    assert plan(FIVE, activating) is Step.SUPERSEDE
+
+
 def test_a_slot_that_changes_on_the_way_only_changes_its_name() -> None:
     fetching = view(state=UpdateState.FETCHING, update=Order("b", 1, "shadow", "r"))
     assert plan(B, fetching) is Step.RELABEL
@@ -97,17 +118,22 @@ def test_probation_is_left_to_end_unless_the_way_back_is_ordered() -> None:
 
 @pytest.mark.parametrize("state", list(UpdateState))
 @pytest.mark.parametrize("slot", ["active", "canary", "shadow"])
+@pytest.mark.parametrize("share", [None, 0.05, 0.25])
 @pytest.mark.parametrize("digest", ["a", "b", "p"])
 def test_a_plan_only_asks_for_steps_that_the_table_has(
-    state: UpdateState, slot: str, digest: str
+    state: UpdateState, slot: str, share: float | None, digest: str
 ) -> None:
     events = {
         Step.BEGIN: Event.ASSIGNED, Step.SETTLE: Event.SETTLED,
         Step.SUPERSEDE: Event.SUPERSEDED, Step.PROMOTE: Event.PROMOTED, Step.REVERT: Event.REVERTED,
     }  # fmt: skip
-    for update in (None, B, Order("b", 1, "shadow", "r"), Order("c", 2, "active", "q")):
+    for update in (None, B, FIVE, Order("b", 1, "shadow", "r"), Order("c", 2, "active", "q")):
         if update is None and state is not UpdateState.IDLE:
             continue
-        step = plan(Order(digest, 1, slot, "r"), view(state=state, update=update))
+        if update is FIVE and state is UpdateState.SHADOW:
+            continue
+        step = plan(Order(digest, 1, slot, "r", share), view(state=state, update=update))
+        if step is Step.ALLOT and state is not UpdateState.CANARY:
+            next_state(state, Event.ALLOTTED)
         if step in events:
             next_state(state, events[step])
