@@ -17,8 +17,9 @@ from fleet_contract.names import Precision, Runtime
 from trainer.export.first import FirstLayers
 from trainer.export.quiet import quiet
 
-_FLOAT_OPS = ("INPUT", "OUTPUT", "FULLY_CONNECTED")
-"""Stay in float: the interface is the fp32 model's, and the last layer's one number is the score."""
+_FLOAT_OPS = ("INPUT", "OUTPUT", "SUB", "MUL", "FULLY_CONNECTED")
+"""Stay in float: the interface is the fp32 model's, pixel values are centred once for layers that are
+float too, and the last layer's one number is the score."""
 
 
 def model_file(precision: Precision, tolerance: float, member: int = 0) -> ModelFile:
@@ -28,7 +29,7 @@ def model_file(precision: Precision, tolerance: float, member: int = 0) -> Model
                      dtype="float32", layout="nhwc", score_tolerance=tolerance)  # fmt: skip
 
 
-_FIRST_OPS = ("CONV_2D", "DEPTHWISE_CONV_2D")
+_FIRST_OPS = ("CONV_2D", "DEPTHWISE_CONV_2D", "PAD")
 _HEAD_OPS = ["RESIZE_NEAREST_NEIGHBOR", "ADD", "CONCATENATION", "REDUCE_MAX", "MEAN"]
 """What joins maps of different ranges, where one scale fits them all badly."""
 
