@@ -35,6 +35,7 @@ from edge_agent.update.durable import Durable
 from edge_agent.update.fetch import Fetcher
 from edge_agent.update.updater import Updater
 from edge_agent.uplink import Uplink
+from edge_agent.views import one_view
 from fleet_contract.board import read_board
 from fleet_contract.clock import SystemClock
 from fleet_contract.errors import ConfigError, LoupeError, ResourceError
@@ -119,6 +120,7 @@ class Agent:
             deadline_s=config.line.deadline,
             shadow_queue=config.shadow.queue,
             tell=self._tell,
+            plan=one_view(config.source.camera),
         )
 
     def _make_update(self) -> None:

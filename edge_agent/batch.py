@@ -18,7 +18,7 @@ from fleet_contract.messages import PartsBody, PartVerdict, SampleBody, Stream
 from fleet_contract.topics import BLOCK_LIMIT
 from fleet_contract.windows import Window
 
-MOST_IN_A_RECORD = 250
+MOST_IN_A_RECORD = 220
 """Verdicts with the longest recipes and part ids still fit one message of the broker."""
 
 
@@ -28,6 +28,8 @@ class Picture:
 
     why: Why
     frame: Frame
+    camera: str
+    """The view that it is of, by the name that windows have."""
     verdict: PartVerdict
     candidate: Judgement | None = None
     """What the candidate said of the part, where it says otherwise."""
@@ -87,7 +89,7 @@ class BatchStore:
         body = SampleBody(
             sample_id=uuid.uuid4().hex,
             line=self._line,
-            camera=self._camera,
+            camera=picture.camera,
             part=verdict.number,
             why=picture.why,
             verdict=verdict.verdict,

@@ -7,8 +7,10 @@ numbers prove it. Everything that changes what judges is done between two parts,
 import logging
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import replace
 
 import cv2
 
@@ -19,9 +21,10 @@ from edge_agent.loaded import Loaded
 from edge_agent.output.base import Output
 from edge_agent.report import Judged, Report
 from edge_agent.sampling import SamplePolicy
-from edge_agent.shadow import ShadowRunner
+from edge_agent.shadow import ShadowRunner, Work
 from edge_agent.source.base import GAP, CameraLost, Captured, CounterRestarted, Progress, Source
 from edge_agent.update.updater import Watch
+from edge_agent.views import Conclusion, Look, OpenPart, Plan, conclude
 from fleet_contract.clock import Clock
 from fleet_contract.errors import DataError, ModelError, StateError, UnknownRecipe
 from fleet_contract.inference.model import Judgement
@@ -32,6 +35,8 @@ log = logging.getLogger(__name__)
 
 _WAIT_S = 0.25
 _GAP_CHUNK = 500
+_MOST_PICTURES = 32
+"""Parts whose views wait for others with their pictures; beyond it they are judged but not kept."""
 Tell = Callable[[str, str, str], None]
 """(kind, text, severity): an event of this line."""
 
@@ -51,8 +56,11 @@ class Inspector:
         deadline_s: float,
         shadow_queue: int,
         tell: Tell,
+        plan: Plan,
     ) -> None:
         self._source, self._output, self._report = source, output, report
+        self._plan = plan
+        self._open: deque[OpenPart] = deque()
         self._policy, self.meter, self._clock = policy, meter, clock
         self._deadline_s, self._shadow_queue = deadline_s, shadow_queue
         self._tell = tell
@@ -66,14 +74,16 @@ class Inspector:
         self._stop = threading.Event()
         self._ended = threading.Event()
         self._backoff = Backoff(0.2, 5)
-        self._camera_lost = False
+        self._lost: set[str] = set()
+        """Cameras that are away."""
         self.turned_s = clock.monotonic()
         """When the loop last came round: a watchdog's proof of life."""
 
     @property
     def inspecting(self) -> bool:
         """Whether parts are judged at present."""
-        return self._active is not None and not self._camera_lost and not self._ended.is_set()
+        enough = not self._lost or self._plan.enough_without(self._lost)
+        return self._active is not None and enough and not self._ended.is_set()
 
     @property
     def shadow_waiting(self) -> int:
@@ -112,47 +122,96 @@ class Inspector:
         captured = self._capture()
         if captured is not None:
             self._gap(captured.trigger)
-            self._part(captured)
+            self._view(captured)
         self._take_pairs()
         self._report.tick()
 
-    def _part(self, captured: Captured) -> None:
-        """One part, from its frame to its report."""
-        active, frame = self._active, captured.frame
+    def _view(self, captured: Captured) -> None:
+        """One view, judged as it comes; its part ends once all of its views came."""
+        part = self._opened(captured)
+        if part is None:
+            log.warning("a view of trigger %d came after its part had ended", captured.trigger)
+            return
+        self._look(part, captured)
+        while self._open and len(self._open[0].looks) == len(self._plan.views):
+            self._part(self._open.popleft())
+
+    def _opened(self, captured: Captured) -> OpenPart | None:
+        for part in self._open:
+            if part.first.trigger == captured.trigger:
+                return part
+        if captured.trigger <= (self._report.progress.trigger or 0):
+            return None
         progress = self._report.progress.at(captured.trigger)
+        self._open.append(OpenPart(progress, captured, self._active))
         self._expect(progress.part, captured.arrival_s + self._deadline_s)
-        began_s = self._clock.monotonic()
-        judgement, reason, fault = _judge(active, captured)
+        return self._open[-1]
+
+    def _look(self, part: OpenPart, captured: Captured) -> None:
+        recipe, began_s = self._plan.recipe(captured), self._clock.monotonic()
+        judgement, reason, fault = _judge(part.active, captured, recipe)
         judged_s = self._clock.monotonic()
-        latency_s = judged_s - captured.arrival_s
-        late = judgement is not None and latency_s > self._deadline_s
-        decided = judgement is not None and not late
+        if len(self._open) > _MOST_PICTURES:
+            captured = replace(captured, frame=None)
+        part.looks.append(Look(captured, recipe, judgement, reason, fault, began_s, judged_s))
+
+    def _end_open(self) -> None:
+        """Ends what is open: the views that it still lacks will not come."""
+        while self._open:
+            part = self._open.popleft()
+            for captured in part.missing(self._plan):
+                self._look(part, captured)
+            self._part(part)
+
+    def _part(self, part: OpenPart) -> None:
+        """One part's end, from its last view to its report."""
+        active, first, last = part.active, part.first, part.looks[-1]
+        end = conclude(self._plan, part.looks, lambda recipe: _threshold(active, recipe))
+        latency_s = last.judged_s - first.arrival_s
+        late = end.score is not None and latency_s > self._deadline_s
+        fault = any(look.fault for look in part.looks)
         verdict = PartVerdict(
-            number=progress.part,
-            verdict=judgement.verdict if judgement and decided else Verdict.NO_DECISION,
-            reason="deadline" if late else reason,
-            score=judgement.score if judgement else None,
+            number=part.progress.part,
+            verdict=Verdict.NO_DECISION if late else end.verdict,
+            reason="deadline" if late else end.reason,
+            score=end.score,
             digest=active.digest if active else None,
             latency_ms=latency_s * 1e3,
             time_s=self._clock.time(),
-            recipe=captured.recipe,
-            external_id=captured.external_id,
+            recipe=first.recipe,
+            external_id=first.external_id,
+            view=self._name(end.look) if self._plan.several else "",
         )
         self._act(verdict)
         acted_s = self._clock.monotonic()
-        self._report.part(Judged(verdict, late, fault), progress)
+        self._report.part(Judged(verdict, late, fault), part.progress)
         self.meter.part(verdict, acted_s)
-        self.lately.part(verdict, frame, judgement)
-        if frame is not None:
-            self._report.frame(frame)
-            self._choose_sample(verdict, captured)
-            if active is not None and judgement is not None:
-                self._offer(progress.part, captured, active, judgement)
-        # Without a picture a part says nothing of the bundle.
-        if active is not None and frame is not None:
+        self.lately.part(verdict, end.look.captured.frame, end.look.judgement)
+        self._measure(part)
+        self._choose_sample(verdict, end.look)
+        if end.score is not None:
+            self._offer(part, end, end.score)
+        # Without a picture a part says nothing of the bundle; nor one that an older one judged.
+        seen = any(look.captured.frame is not None for look in part.looks)
+        if active is not None and active is self._active and seen:
             self._watch_part(verdict, late, fault)
-        times = (captured.arrival_s, began_s, judged_s, acted_s, self._clock.monotonic())
+        came_s = last.captured.arrival_s
+        times = (came_s, last.began_s, last.judged_s, acted_s, self._clock.monotonic())
         self.meter.stages.part(*times)
+
+    def _name(self, look: Look) -> str:
+        return self._plan.views[look.captured.view].name
+
+    def _measure(self, part: OpenPart) -> None:
+        """Each view for the windows of its own."""
+        for look in part.looks:
+            judgement, frame, name = look.judgement, look.captured.frame, self._name(look)
+            if part.active is not None and judgement is not None:
+                self._report.score(name, part.first.recipe, part.active.digest, judgement.score)
+            # What is not judged is not known to be of its recipe, and says nothing of the line's.
+            recipe = part.first.recipe
+            if frame is not None and (judgement is not None or not recipe):
+                self._report.frame(frame, name, recipe)
 
     def _capture(self) -> Captured | None:
         try:
@@ -161,20 +220,28 @@ class Inspector:
             self._restarted(error)
             return None
         except CameraLost as error:
-            if not self._camera_lost:
-                self._camera_lost = True
-                self._tell("camera", f"the camera is lost: {error}", "error")
+            if error.camera not in self._lost:
+                self._lost.add(error.camera)
+                self._tell("camera", f"{_called(error.camera)} is lost: {error}", "error")
             if not error.reconnecting:
                 self._stop.wait(self._backoff.next())
             return None
         # A part without a picture may have passed while the camera is still away.
-        if self._camera_lost and (captured is None or captured.frame is not None):
-            self._camera_lost = False
-            self._tell("camera", "the camera is back", "info")
+        if self._lost and (captured is None or captured.frame is not None):
+            self._back(captured)
         self._backoff.reset()
         return captured
 
+    def _back(self, captured: Captured | None) -> None:
+        """Where nothing came no camera is away any more; a picture speaks for its own."""
+        seen = None if captured is None else self._plan.views[captured.view].camera
+        for camera in sorted(self._lost):
+            if seen is None or camera in ("", seen):
+                self._lost.remove(camera)
+                self._tell("camera", f"{_called(camera)} is back", "info")
+
     def _restarted(self, error: CounterRestarted) -> None:
+        self._end_open()
         self._report.progress = self._report.progress.restarted()
         self._source.start(0)
         base = self._report.progress.base
@@ -186,9 +253,11 @@ class Inspector:
 
     def _gap(self, trigger: int) -> None:
         """Parts that passed unseen end in no_decision, each with its number."""
-        missing = self._report.progress.missing(trigger)
+        last = self._open[-1].progress if self._open else self._report.progress
+        missing = last.missing(trigger)
         if not missing:
             return
+        self._end_open()
         self._tell("camera", f"{len(missing)} parts passed without a frame", "warning")
         for count, number in enumerate(missing, 1):
             progress = self._report.progress.at(number)
@@ -217,13 +286,13 @@ class Inspector:
         if self.meter.output_failures == 1:
             self._tell("fault", f"the line's output fails: {error}", "error")
 
-    def _choose_sample(self, verdict: PartVerdict, captured: Captured) -> None:
-        if captured.frame is None:
+    def _choose_sample(self, verdict: PartVerdict, look: Look) -> None:
+        if look.captured.frame is None:
             return
         # Without a score nothing is near a threshold; the recipe may then be one that is not known.
         decision = self._active.model.manifest.decision if self._active else None
         if decision is not None and verdict.score is not None:
-            decision = decision.for_recipe(captured.recipe)
+            decision = decision.for_recipe(look.recipe)
         why = self._policy.choose(
             verdict.number,
             verdict.verdict,
@@ -236,20 +305,24 @@ class Inspector:
         if why == "requested":
             self._report.requested -= 1
         if why is not None:
-            self._report.sample(why, captured.frame, verdict)
+            self._report.sample(why, look.captured.frame, verdict, camera=self._name(look))
 
     # The candidate beside the active bundle.
 
-    def _offer(self, part: int, captured: Captured, active: Loaded, judgement: Judgement) -> None:
-        if self._shadow is None or captured.frame is None:
+    def _offer(self, part: OpenPart, end: Conclusion, score: float) -> None:
+        looks = [look for look in part.looks if look.judgement is not None]
+        kept = all(look.captured.frame is not None for look in looks)
+        if self._shadow is None or part.active is None or end.look.judgement is None or not kept:
             return
-        if not self._shadow.offer(part, captured.frame, captured.recipe, active.digest, judgement):
+        judgement = replace(end.look.judgement, verdict=end.verdict, score=score)
+        work = Work(part.progress.part, looks, end.look, part.active.digest, judgement)
+        if not self._shadow.offer(work):
             self._report.shed()
 
     def _take_pairs(self) -> None:
         for pair in self._shadow.results() if self._shadow else ():
             if self._report.pair(pair) and self._policy.disagreement(self._clock.monotonic()):
-                self._report.disagreement(pair)
+                self._report.disagreement(pair, self._plan.views[pair.view].name)
 
     # Between two parts.
 
@@ -271,7 +344,9 @@ class Inspector:
                 self._shadow.end()
                 self._take_pairs()
                 ended.append(self._shadow)
-            self._shadow = ShadowRunner(candidate, self._shadow_queue) if candidate else None
+            self._shadow = None
+            if candidate is not None:
+                self._shadow = ShadowRunner(candidate, self._shadow_queue, self._plan)
             self._report.swap(self._report.digest, candidate.digest if candidate else None)
 
         self._do_between(exchange)
@@ -334,14 +409,24 @@ class Inspector:
             self._set_active(self._watch.end(outcome), None)
 
 
-def _judge(active: Loaded | None, captured: Captured) -> tuple[Judgement | None, str, bool]:
+def _called(camera: str) -> str:
+    return f"the camera {camera}" if camera else "the camera"
+
+
+def _threshold(active: Loaded | None, recipe: str) -> float:
+    return active.model.manifest.decision.for_recipe(recipe).threshold if active else 0.0
+
+
+def _judge(
+    active: Loaded | None, captured: Captured, recipe: str
+) -> tuple[Judgement | None, str, bool]:
     """Judgement, or the reason why there is none and whether it is the runtime's fault."""
     if captured.frame is None:
         return None, captured.reason, False
     if active is None:
         return None, "model_not_ready", False
     try:
-        return active.model.judge(captured.frame, captured.recipe), "", False
+        return active.model.judge(captured.frame, recipe), "", False
     except UnknownRecipe:
         return None, "unknown_recipe", False
     except DataError:

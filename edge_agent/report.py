@@ -60,6 +60,7 @@ class Report:
         deadline_s: float,
         stored: Callable[[], None],
     ) -> None:
+        """`camera` names the first view of a part: parts are counted in its windows."""
         self._store, self._writer, self._stored = store, writer, stored
         self._clock, self._config = clock, config
         self._line, self._camera, self._deadline_ms = line, camera, deadline_s * 1e3
@@ -70,8 +71,8 @@ class Report:
         self._failing = False
         # Long ago: the first verdict after a start or a pause is stored at once, not a batch later.
         self._stored_s = -1e9
-        self._sampled_s = -1e9
-        self._shift_reference: NDArray[np.float32] | None = None
+        self._sampled_s: dict[str, float] = {}
+        self._shift_references: dict[tuple[str, str], NDArray[np.float32]] = {}
         self.write_failures = self.given_up = 0
         self.requested = store.requested()
         """How many of the next parts the server wants as samples; durable with each batch."""
@@ -81,24 +82,32 @@ class Report:
         self._open_window()
 
     def _open_window(self) -> None:
-        self._window = WindowAccumulator(self._line, self._camera, self.digest, self._clock.time())
+        self._windows_open: dict[tuple[str, str], WindowAccumulator] = {}
+        self._window = self._window_of(self._camera, "")
         self._opened_s = self._clock.monotonic()
         if self._candidate is not None:
             self._window.shadow = ShadowAccumulator(self._candidate)
+
+    def _window_of(self, view: str, recipe: str) -> WindowAccumulator:
+        """The open window of one view and recipe."""
+        found = self._windows_open.get((view, recipe))
+        if found is None:
+            found = WindowAccumulator(self._line, view, self.digest, self._clock.time(), recipe)
+            self._windows_open[view, recipe] = found
+        return found
 
     def swap(self, digest: str | None, candidate: str | None) -> None:
         """Another active bundle or candidate judges from now on: a new window."""
         if (digest, candidate) == (self.digest, self._candidate):
             return
-        self._close_window()
+        self._close_windows()
         self.digest, self._candidate = digest, candidate
         self._open_window()
         self._begin()
 
-    def _close_window(self) -> None:
-        window = self._window.close(self._clock.time())
-        if window.sampled_frames or self._window.parts or window.shadow:
-            self._windows.append(window)
+    def _close_windows(self) -> None:
+        now_s = self._clock.time()
+        self._windows.extend(one.close(now_s) for one in self._windows_open.values() if one.filled)
         self._trim()
 
     def part(self, judged: Judged, progress: Progress) -> None:
@@ -106,27 +115,33 @@ class Report:
         verdict = judged.verdict
         self._verdicts.append(verdict)
         self._trim()
-        self._window.verdict(
+        # Without a score nobody knows that the part was of its recipe, nor that there is such a one.
+        recipe = "" if verdict.score is None else verdict.recipe
+        self._window_of(self._camera, recipe).verdict(
             verdict.number,
             verdict.verdict,
             digest=verdict.digest,
-            score=verdict.score,
             latency_ms=verdict.latency_ms,
             late=judged.late,
             fault=judged.fault,
         )
         self.progress = progress
 
-    def frame(self, frame: Frame) -> None:
-        """Measures a frame, where one is due by the configured rate."""
+    def score(self, view: str, recipe: str, digest: str, score: float) -> None:
+        """What the bundle `digest` gave one view."""
+        self._window_of(view, recipe).score(digest, score)
+
+    def frame(self, frame: Frame, view: str, recipe: str) -> None:
+        """Measures a view's frame, where one is due by the configured rate."""
         now = self._clock.monotonic()
-        if now - self._sampled_s < 1 / self._config.sample_rate:
+        if now - self._sampled_s.get(view, -1e9) < 1 / self._config.sample_rate:
             return
-        self._sampled_s = now
-        statistics = frame_statistics(frame, self._shift_reference)
-        if self._shift_reference is None:
-            self._shift_reference = statistics.grey
-        self._window.frame(statistics)
+        self._sampled_s[view] = now
+        reference = self._shift_references.get((view, recipe))
+        statistics = frame_statistics(frame, reference)
+        if reference is None:
+            self._shift_references[view, recipe] = statistics.grey
+        self._window_of(view, recipe).frame(statistics)
 
     def pair(self, pair: Pair) -> bool:
         """One part judged by both; whether they disagree."""
@@ -149,16 +164,17 @@ class Report:
             self._window.shadow.shed()
 
     def sample(
-        self, why: Why, frame: Frame, verdict: PartVerdict, candidate: Judgement | None = None
-    ) -> None:
-        """An image for review; waits for the next batch."""
+        self, why: Why, frame: Frame, verdict: PartVerdict, candidate: Judgement | None = None,
+        *, camera: str,
+    ) -> None:  # fmt: skip
+        """An image for review, of the view `camera`; waits for the next batch."""
         if self._held(frame.nbytes) > _MOST_PICTURE_BYTES:
             self._begin()
         if self._pictures and self._held(frame.nbytes) > _MOST_PICTURE_BYTES:
             self.given_up += 1
             return
         digest = self._candidate if candidate else None
-        self._pictures.append(Picture(why, frame, verdict, candidate, digest))
+        self._pictures.append(Picture(why, frame, camera, verdict, candidate, digest))
 
     def _held(self, more: int) -> int:
         return more + sum(picture.frame.nbytes for picture in self._pictures)
@@ -175,13 +191,13 @@ class Report:
             self._pictures.popleft()
             self.given_up += 1
 
-    def disagreement(self, pair: Pair) -> None:
-        """A part on which active and candidate differ, with both their words."""
+    def disagreement(self, pair: Pair, camera: str) -> None:
+        """A part on which active and candidate differ, with both their words, as one view shows it."""
         verdict = PartVerdict(
             number=pair.part, verdict=Verdict(pair.active.verdict), score=pair.active.score,
             digest=pair.active_digest, latency_ms=pair.active.latency_ms, time_s=self._clock.time(),
         )  # fmt: skip
-        self.sample("disagreement", pair.frame, verdict, pair.candidate)
+        self.sample("disagreement", pair.frame, verdict, pair.candidate, camera=camera)
 
     # Storing.
 
@@ -191,7 +207,7 @@ class Report:
         self._settle(wait=False)
         ended = now - self._opened_s >= self._config.length
         if ended:
-            self._close_window()
+            self._close_windows()
             self._open_window()
         full = len(self._verdicts) >= BATCH_PARTS and not self._failing
         if ended or full or now - self._stored_s >= BATCH_S:
@@ -206,7 +222,7 @@ class Report:
 
     def close(self) -> None:
         """Stores what there is, the open window included. The writer is no longer needed then."""
-        self._close_window()
+        self._close_windows()
         self._open_window()
         self.flush()
         self._writer.shutdown()

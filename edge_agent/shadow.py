@@ -4,12 +4,15 @@ import contextlib
 import queue
 import threading
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from edge_agent.loaded import Loaded
+from edge_agent.views import Look, Plan, conclude
 from fleet_contract.errors import LoupeError
 from fleet_contract.inference.model import Judgement
 from fleet_contract.inference.preprocess import Frame
+from fleet_contract.names import Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,28 +21,42 @@ class Pair:
 
     part: int
     frame: Frame
+    """The view that made the part a reject for either, and for the active one first."""
+    view: int
     active_digest: str
     active: Judgement
     candidate: Judgement | None
 
 
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A part that the active bundle has judged, with the pictures of its views."""
+
+    part: int
+    looks: Sequence[Look]
+    decided: Look
+    active_digest: str
+    active: Judgement
+    """Verdict and score of the part."""
+
+
 class ShadowRunner:
     """Sheds frames when it falls behind: `offer` never waits."""
 
-    def __init__(self, loaded: Loaded, queue_limit: int) -> None:
+    def __init__(self, loaded: Loaded, queue_limit: int, plan: Plan) -> None:
         self.digest = loaded.digest
-        self._model = loaded.model
-        self._waiting: queue.Queue[tuple[int, Frame, str, str, Judgement] | None]
+        self._model, self._plan = loaded.model, plan
+        self._waiting: queue.Queue[Work | None]
         self._waiting = queue.Queue(queue_limit)
         self._done: deque[Pair] = deque()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="shadow", daemon=True)
         self._thread.start()
 
-    def offer(self, part: int, frame: Frame, recipe: str, digest: str, active: Judgement) -> bool:
+    def offer(self, work: Work) -> bool:
         """False where there was no time for it: the part is shed."""
         try:
-            self._waiting.put_nowait((part, frame, recipe, digest, active))
+            self._waiting.put_nowait(work)
         except queue.Full:
             return False
         return True
@@ -69,9 +86,36 @@ class ShadowRunner:
             work = self._waiting.get()
             if work is None:
                 return
-            part, frame, recipe, digest, active = work
-            try:
-                judgement: Judgement | None = self._model.judge(frame, recipe)
-            except LoupeError:
-                judgement = None
-            self._done.append(Pair(part, frame, digest, active, judgement))
+            self._done.append(self._pair(work))
+
+    def _pair(self, work: Work) -> Pair:
+        shown, candidate = work.decided, None
+        # One that fails on a view fails on the part.
+        with contextlib.suppress(LoupeError):
+            judged, candidate = self._judge(work.looks)
+            if work.active.verdict is not Verdict.REJECT:
+                shown = judged
+        frame = shown.captured.frame
+        assert frame is not None
+        return Pair(
+            work.part, frame, shown.captured.view, work.active_digest, work.active, candidate
+        )
+
+    def _judge(self, looks: Sequence[Look]) -> tuple[Look, Judgement]:
+        """The view that decides for the candidate, and its word on the part. Raises LoupeError."""
+        judged = [replace(look, judgement=self._one(look)) for look in looks]
+        # What is missing was missing for the active bundle too.
+        plan = replace(self._plan, needed=len(judged))
+        decision = self._model.manifest.decision
+        end = conclude(plan, judged, lambda recipe: decision.for_recipe(recipe).threshold)
+        words = [look.judgement for look in judged if look.judgement is not None]
+        assert end.look.judgement is not None
+        assert end.score is not None
+        took_ms = sum(word.latency_ms for word in words)
+        return end.look, replace(
+            end.look.judgement, verdict=end.verdict, score=end.score, latency_ms=took_ms
+        )
+
+    def _one(self, look: Look) -> Judgement:
+        assert look.captured.frame is not None
+        return self._model.judge(look.captured.frame, look.recipe)

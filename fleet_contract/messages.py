@@ -14,6 +14,8 @@ from fleet_contract.names import DeviceName, Digest, Id, LineName, UpdateState, 
 
 NAME_LENGTH = 80
 """Characters of a name that a trigger gives: of a recipe, of a part."""
+VIEW_LENGTH = 64
+"""Characters of a view's name: it stands where a camera's id does."""
 
 
 class Message(BaseModel):
@@ -108,7 +110,8 @@ class PartVerdict(Message):
     reason: str = ""
     """Why there was no decision: deadline, model_not_ready, frame_schema, unknown_recipe, runtime;
     without a picture: camera_gap (none came), frame_unreadable, frame_incomplete (part of it was lost
-    on its way), overrun (too many waited); ..."""
+    on its way), overrun (too many waited), camera_settings (the camera did not take the recipe's),
+    view_missing (other views of the part were seen); ..."""
     score: float | None = None
     digest: Digest | None = None
     """The bundle that judged."""
@@ -122,6 +125,8 @@ class PartVerdict(Message):
     """The product's variant, as the trigger gave it."""
     external_id: str = Field(default="", max_length=NAME_LENGTH)
     """The part's name elsewhere, such as a serial number, as the trigger gave it."""
+    view: str = Field(default="", max_length=VIEW_LENGTH)
+    """Of a part with several views: the one that decided, or that is missing."""
 
 
 class PartsBody(Message):

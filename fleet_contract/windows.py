@@ -1,4 +1,4 @@
-"""Statistics windows: what a device saw and decided in one span of time, per line, camera and bundle.
+"""Statistics windows: what a device saw and decided in one span, per line, camera, recipe and bundle.
 
 A window merges with another of the same key into a longer one; merging is exact (see `histogram`).
 """
@@ -11,7 +11,7 @@ from pydantic import Field
 
 from fleet_contract.errors import ContractError
 from fleet_contract.histogram import HistogramMessage
-from fleet_contract.messages import Message
+from fleet_contract.messages import NAME_LENGTH, Message
 from fleet_contract.names import Digest, Id, LineName
 
 THUMBNAIL_SIDE = 8
@@ -73,10 +73,14 @@ class ShadowCounts(Message):
 
 
 class Window(Message):
-    """One span on one device, line, camera and active bundle. Times are seconds since 1970."""
+    """One span on one device, line, camera, recipe and active bundle. Times are seconds since 1970."""
 
     line: LineName
     camera: Id
+    """Where a camera gives several frames for a part, one of these views: `cam-1.2` is the second.
+    Parts are counted in the windows of the first view alone."""
+    recipe: str = Field(default="", max_length=NAME_LENGTH)
+    """Of the parts that were judged by it; all others count where it is empty."""
     digest: Digest | None
     """Active bundle at the window's start; a swap closes the window."""
     start_s: float
@@ -94,10 +98,11 @@ class Window(Message):
     """Parts that no bundle judged (camera gap, no model)."""
     shadow: ShadowCounts | None = None
 
-    def key(self) -> tuple[str, str, str | None, str | None]:
+    def key(self) -> tuple[str, str, str, str | None, str | None]:
         """Windows merge only where this is equal."""
         return (
-            self.line, self.camera, self.digest, self.shadow.candidate if self.shadow else None,
+            self.line, self.camera, self.recipe, self.digest,
+            self.shadow.candidate if self.shadow else None,
         )  # fmt: skip
 
     def mean_thumbnail(self) -> NDArray[np.float64] | None:
@@ -118,6 +123,7 @@ class Window(Message):
         return type(self)(
             line=self.line,
             camera=self.camera,
+            recipe=self.recipe,
             digest=self.digest,
             start_s=min(self.start_s, other.start_s),
             end_s=max(self.end_s, other.end_s),

@@ -18,6 +18,7 @@ from edge_agent.report import Report
 from edge_agent.sampling import SamplePolicy
 from edge_agent.source.base import Captured
 from edge_agent.spool import Spool
+from edge_agent.views import one_view
 from fleet_contract.clock import SystemClock
 from fleet_contract.inference.preprocess import Frame, decode_image
 from fleet_contract.messages import PartVerdict
@@ -110,6 +111,7 @@ def inspecting(
         source, Outputs([heard] if heard else []), report,
         SamplePolicy(SamplesConfig(), spool.id), Meter(clock.monotonic()), clock,
         deadline_s=_DEADLINE_S, shadow_queue=8, tell=lambda *_: None,
+        plan=one_view("cam-1"),
     )  # fmt: skip
     thread = threading.Thread(target=inspector.run, args=(loaded,))
     thread.start()

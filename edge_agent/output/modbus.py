@@ -22,7 +22,7 @@ VERDICTS = {NO_DECISION: 0, ACCEPT: 1, REJECT: 2}
 REASONS = {
     "": 0, "deadline": 1, "agent_gone": 2, "output_late": 3, "model_not_ready": 4, "camera_gap": 5,
     "frame_unreadable": 6, "frame_schema": 7, "runtime": 8, "unknown_recipe": 9,
-    "frame_incomplete": 10, "overrun": 11,
+    "frame_incomplete": 10, "overrun": 11, "view_missing": 12, "camera_settings": 13,
 }  # fmt: skip
 OTHER_REASON = 99
 

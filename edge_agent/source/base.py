@@ -26,6 +26,8 @@ class Captured:
     """The product's variant, as the trigger gave it."""
     external_id: str = ""
     """The part's name elsewhere, as the trigger gave it."""
+    view: int = 0
+    """Which of the part's views it is (`edge_agent.views`); each comes once."""
 
 
 @dataclass(slots=True)
@@ -44,9 +46,10 @@ class CameraLost(Exception):  # noqa: N818
     `reconnecting`: the source looks for it by itself and has parts to give meanwhile: ask at once.
     """
 
-    def __init__(self, text: str, *, reconnecting: bool = False) -> None:
+    def __init__(self, text: str, *, reconnecting: bool = False, camera: str = "") -> None:
+        """`camera` is its id, where the source has several."""
         super().__init__(text)
-        self.reconnecting = reconnecting
+        self.reconnecting, self.camera = reconnecting, camera
 
 
 class CounterRestarted(Exception):  # noqa: N818
@@ -54,7 +57,10 @@ class CounterRestarted(Exception):  # noqa: N818
 
 
 class Source(Protocol):
-    """Frames in the order of their triggers. Used by one thread."""
+    """Frames in the order of their triggers. Used by one thread.
+
+    Of a part with several views each comes once; parts may overlap, but they begin in their order.
+    """
 
     def start(self, after: int | None) -> None:
         """Go on after trigger `after`; None: with the next new one."""

@@ -56,8 +56,11 @@ class ShadowAccumulator:
 class WindowAccumulator:
     """One window in the making; times are the caller's."""
 
-    def __init__(self, line: str, camera: str, digest: str | None, start_s: float) -> None:
+    def __init__(
+        self, line: str, camera: str, digest: str | None, start_s: float, recipe: str = ""
+    ) -> None:
         self.line, self.camera, self.digest, self.start_s = line, camera, digest, start_s
+        self.recipe = recipe
         self._features = {name: Histogram.empty(f"{name}/1") for name in FEATURES}
         self._score = Histogram.empty("score/1")
         self._latency = Histogram.empty("latency_ms/1")
@@ -74,6 +77,11 @@ class WindowAccumulator:
         """Verdicts so far, undecided ones included."""
         return self._undecided + sum(arm["parts"] for arm in self._arms.values())
 
+    @property
+    def filled(self) -> bool:
+        """Whether there is anything in it."""
+        return bool(self._frames or self.parts or self._score.finite or self.shadow)
+
     def frame(self, statistics: FrameStatistics) -> None:
         """One sampled frame."""
         for name, histogram in self._features.items():
@@ -87,7 +95,7 @@ class WindowAccumulator:
         verdict: Verdict,
         *,
         digest: str | None,
-        score: float | None,
+        score: float | None = None,
         latency_ms: float,
         late: bool = False,
         fault: bool = False,
@@ -107,7 +115,12 @@ class WindowAccumulator:
         arm["late"] += late
         arm["faults"] += fault
         self._latency.add(latency_ms)
-        if score is not None and digest == self.digest:
+        if score is not None:
+            self.score(digest, score)
+
+    def score(self, digest: str, score: float) -> None:
+        """What a bundle gave one picture; only the window's own bundle's scores are kept."""
+        if digest == self.digest:
             self._score.add(score)
 
     def close(self, end_s: float) -> Window:
@@ -116,6 +129,7 @@ class WindowAccumulator:
         return Window(
             line=self.line,
             camera=self.camera,
+            recipe=self.recipe,
             digest=self.digest,
             start_s=self.start_s,
             end_s=end_s,

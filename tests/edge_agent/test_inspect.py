@@ -22,6 +22,7 @@ from edge_agent.sampling import SamplePolicy
 from edge_agent.source.base import CameraLost, Captured, CounterRestarted
 from edge_agent.spool import Spool, Stamp
 from edge_agent.update.probation import Outcome, Probation
+from edge_agent.views import Plan, one_view
 from fleet_contract.clock import ManualClock
 from fleet_contract.errors import DataError, ModelError, StateError, UnknownRecipe
 from fleet_contract.inference.model import Judgement
@@ -34,6 +35,7 @@ from tests.support.tiny_bundle import solid
 from tests.support.wait import eventually
 
 A, B = "a" * 64, "b" * 64
+ONE_VIEW = one_view("cam-1")
 
 
 class Script:
@@ -104,7 +106,7 @@ class Gate:
 
 
 class Bench:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, plan: Plan = ONE_VIEW) -> None:
         self.clock = ManualClock()
         self.db = Database(folder / "agent.db")
         self.spool = Spool(self.db, 10**7, lambda: Stamp("boot", 1.0, 2.0, True))
@@ -113,13 +115,13 @@ class Bench:
         store = BatchStore(self.db, self.spool, line="watch-case", camera="cam-1")
         report = Report(
             store, ThreadPoolExecutor(1), self.clock, WindowsConfig(), line="watch-case",
-            camera="cam-1", deadline_s=0.5, stored=lambda: None,
+            camera=plan.views[0].name, deadline_s=0.5, stored=lambda: None,
         )  # fmt: skip
         samples = SamplesConfig(audit_share=0, rejects_per_hour=0, near_per_hour=0)
         self.inspector = Inspector(
             self.source, self.gate, report, SamplePolicy(samples, "seed"),
             Meter(0.0), self.clock, deadline_s=0.5, shadow_queue=4,
-            tell=lambda *words: self.told.append(words),
+            tell=lambda *words: self.told.append(words), plan=plan,
         )  # fmt: skip
         self._thread: threading.Thread | None = None
 
@@ -130,11 +132,14 @@ class Bench:
         self._thread = threading.Thread(target=self.inspector.run, args=(active,))
         self._thread.start()
 
-    def play(self, *steps: int | Exception | Captured) -> list[PartVerdict]:
-        """Verdicts on these steps, as the gate hears them."""
+    def play(
+        self, *steps: int | Exception | Captured, parts: int | None = None
+    ) -> list[PartVerdict]:
+        """Verdicts on these steps, as the gate hears them: one a frame, or `parts` of them."""
         before = len(self.gate.verdicts)
         self.source.steps.extend(steps)
         frames = sum(not isinstance(step, Exception) for step in steps)
+        frames = frames if parts is None else parts
         eventually(
             lambda: not self.source.steps and len(self.gate.verdicts) >= before + frames, 10,
             "the script is played",
