@@ -7,7 +7,14 @@ import logging
 
 from edge_agent.db import Database
 from edge_agent.spool import Spool, Value
-from edge_agent.update.machine import BEFORE_EXCHANGE, BESIDE, TERMINAL, Event, next_state
+from edge_agent.update.machine import (
+    BEFORE_EXCHANGE,
+    BESIDE,
+    EXCHANGING,
+    TERMINAL,
+    Event,
+    next_state,
+)
 from edge_agent.update.memory import Memory
 from edge_agent.update.plan import View
 from edge_agent.update.slots import Slots
@@ -90,7 +97,8 @@ class Durable:
         with self._db.transaction():
             before = self._current(target)
             state = next_state(before.state, event)
-            deaths = before.deaths if state is before.state else 0
+            goes_on = state is before.state or {state, before.state} <= EXCHANGING
+            deaths = before.deaths if goes_on else 0
             update = Update(target, state, failure, reason, deaths)
             self._effect(target, before.state, event, failure)
             self._store(update)
@@ -146,9 +154,9 @@ class Durable:
             self.slots.fill(line, Slot.ACTIVE, target, committed=True)
             self.memory.raise_floor(line, target.image.epoch)
             self.memory.remember(line, target.digest, target.assignment.attempt, "committed")
+        if event is Event.INTERRUPTED or (event is Event.REVERTED and state not in BESIDE):
+            self.slots.revert(line)
         if event is Event.REVERTED:
-            if state is not UpdateState.CANARY:
-                self.slots.revert(line)
             self.memory.remember(line, target.digest, target.assignment.attempt, "rolled_back")
         if event is Event.FAILED and failure != "network":
             self.memory.remember(line, target.digest, target.assignment.attempt, "failed")

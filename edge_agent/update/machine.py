@@ -21,6 +21,7 @@ class Event(StrEnum):
     PROMOTED = "promoted"
     EXCHANGED = "exchanged"
     RETURNED = "returned"
+    INTERRUPTED = "interrupted"
     HELD = "held"
     REVERTED = "reverted"
     FAILED = "failed"
@@ -35,6 +36,8 @@ BESIDE = frozenset({S.SHADOW, S.CANARY})
 """A candidate is loaded beside the active bundle."""
 BEFORE_EXCHANGE = BESIDE | {S.FETCHING, S.VERIFIED, S.STAGED, S.SELF_TEST, S.ACTIVATING}
 """The active bundle is still the one from before: the update may simply stop."""
+EXCHANGING = frozenset({S.ACTIVATING, S.PROBATION})
+"""A death in one of them and a death in the other are two with the same bundle."""
 
 TABLE: dict[tuple[S, Event], S] = {
     **{(state, E.ASSIGNED): S.FETCHING for state in TERMINAL},
@@ -51,6 +54,7 @@ TABLE: dict[tuple[S, Event], S] = {
     (S.CANARY,     E.REVERTED):  S.ROLLED_BACK,  # its share goes back to the active bundle
     (S.ACTIVATING, E.EXCHANGED): S.PROBATION,
     (S.ACTIVATING, E.RETURNED):  S.COMMITTED,    # it was committed here before
+    (S.PROBATION,  E.INTERRUPTED): S.ACTIVATING, # the agent died: the one before judges meanwhile
     (S.PROBATION,  E.HELD):      S.COMMITTED,
     (S.PROBATION,  E.REVERTED):  S.ROLLED_BACK,
     (S.COMMITTED,  E.REVERTED):  S.ROLLED_BACK,  # an operator's order

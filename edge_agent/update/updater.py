@@ -147,6 +147,7 @@ class Updater:
         update = self._durable.update(self._name)
         if update is not None and unclean:
             self._count_death(update)
+            self._back_to_proven()
         self._active = self._load_active()
         self._store.clean(self._durable.needed(), self._durable.arriving())
         return self._active
@@ -174,6 +175,14 @@ class Updater:
         on_probation = update.state is UpdateState.PROBATION
         event = Event.REVERTED if on_probation else Event.FAILED
         self._durable.advance(update.target, event, failure="crash", reason=reason)
+
+    def _back_to_proven(self) -> None:
+        """After a death on probation the line starts with what was committed, and tries again from there."""
+        update = self._durable.update(self._name)
+        previous = self._durable.slots.get(self._name, Slot.PREVIOUS)
+        if update is not None and update.state is UpdateState.PROBATION and previous is not None:
+            reason = "the agent died on probation; the bundle before judges until it is tried again"
+            self._durable.advance(update.target, Event.INTERRUPTED, reason=reason)
 
     def _load_active(self) -> Loaded | None:
         """The active bundle, or the one before where it does not load any more."""

@@ -239,6 +239,19 @@ def test_deaths_are_counted_in_one_state_and_forgotten_by_the_next(bench: Bench)
     assert update.deaths == 0
 
 
+def test_a_probation_that_is_interrupted_begins_anew_from_the_bundle_before(bench: Bench) -> None:
+    bench.go(target("a", epoch=3), *TO_COMMITTED)
+    bench.go(target("b", epoch=4), *TO_PROBATION)
+    bench.durable.count_death(target("b"))
+    bench.durable.advance(target("b"), E.INTERRUPTED)
+    assert (bench.slots(), bench.state()) == (("a", "-", "-"), UpdateState.ACTIVATING)
+    assert not bench.durable.view(target("b")).tried
+    bench.durable.advance(target("b"), E.EXCHANGED)
+    assert bench.slots() == ("b", "a", "-")
+    assert bench.durable.count_death(target("b")) == 2, "it is the same trial that goes on"
+    assert bench.durable.memory.floor(LINE) == 3
+
+
 def test_what_is_being_fetched_stays_over_a_restart_and_goes_with_its_update(bench: Bench) -> None:
     bench.go(target("a"))
     assert bench.durable.arriving() == {"a" * 64, "0" * 64}

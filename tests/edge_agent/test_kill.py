@@ -6,7 +6,9 @@ import time
 
 import pytest
 
+from tests.support.instants import drawn
 from tests.support.scene import Scene
+from tests.support.sudden_death import Suffering
 from tests.support.wait import eventually
 
 
@@ -53,31 +55,17 @@ def test_killed_again_and_again_at_random_no_part_is_lost_or_counted_twice(scene
     scene.every_part_once()
 
 
-@pytest.mark.parametrize("call", ["fdatasync", "rename"])
-def test_killed_inside_a_system_call_it_carries_on(scene: Scene, call: str) -> None:
-    """strace delivers SIGKILL at the K-th call: the instants at which durability is decided."""
-    station = scene.station(probation=15)
-    station.start()
-    first = committed(scene)
-    station.stop()
-    second = scene.release(gain=8.0)
-    scene.server.assign(scene.device, second, rollout="r2")
-
-    def ended() -> bool:
-        # Killed twice while activating or on probation it gives the bundle up, as it should.
-        return (scene.steps(second) or [""])[-1] in ("committed", "rolled_back", "failed")
-
-    for when in (2, 5, 9):
-        inject = f"inject={call}:signal=SIGKILL:when={when}"
-        station.start(
-            ("strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}", "-e", inject)
-        )
-        eventually(lambda: not station.running or ended(), 15, "it is killed, or at its end")
-        station.kill()
-    station.start()
-    eventually(ended, 30, "the update came to an end")
-    scene.judges(first if scene.steps(second)[-1] != "committed" else second)
-    scene.every_part_once()
+def test_killed_at_any_system_call_of_an_update_it_starts_with_a_proven_bundle(
+    scene: Scene,
+) -> None:
+    chance = random.Random(4)
+    suffering = Suffering(scene, chance)
+    suffering.begin()
+    instants = [one for one in suffering.watch() if one.call in ("fdatasync", "rename", "pwrite64")]
+    found = [suffering.die(one, again=n == 3) for n, one in enumerate(drawn(instants, 4, chance))]
+    assert [one for one in found if one and not (one.verified and one.ended)] == []
+    assert sum(one.lost for one in found if one) == 0
+    assert any(found), "a kill that comes after the update's end is none"
 
 
 def test_a_bundle_with_which_the_agent_keeps_dying_is_rolled_back_at_start(scene: Scene) -> None:
@@ -96,6 +84,29 @@ def test_a_bundle_with_which_the_agent_keeps_dying_is_rolled_back_at_start(scene
     )
     assert event.data["failure"] == "crash"
     assert "died 2 times" in event.text
+    scene.every_part_once()
+
+
+def test_after_a_death_on_probation_the_line_starts_with_the_bundle_before(scene: Scene) -> None:
+    station = scene.station()
+    station.start()
+    first = committed(scene)
+    station.stop()
+    text = station.config.read_text()
+    station.config.write_text(text.replace("parts = 10", "parts = 5000"))
+    station.start()
+    second = scene.release(gain=8.0)
+    scene.server.assign(scene.device, second, rollout="r2")
+    scene.judges(second)
+    station.kill()
+    lines = station.output_lines
+    station.start()
+    eventually(lambda: scene.steps(second).count("probation") == 2, 30, "it is tried again")
+    assert first in station.told_lines(lines)[0]
+    station.kill()
+    station.start()
+    scene.reaches(second, "rolled_back")
+    scene.judges(first)
     scene.every_part_once()
 
 
