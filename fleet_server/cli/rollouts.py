@@ -111,7 +111,9 @@ def show(ctx: typer.Context, number: Number, as_json: Json = False) -> None:
         row["devices"],
         {
             "device": lambda one: one["device"],
-            "slot": lambda one: one["slot"],
+            "slot": lambda one: (
+                one["slot"] + (f" {100 * one['share']:g} %" if one["share"] else "")
+            ),
             "state": lambda one: one["state"],
             "failure": lambda one: one["failure"] or "-",
             "reason": lambda one: one["reason"] or "-",

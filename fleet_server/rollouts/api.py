@@ -9,6 +9,7 @@ from sqlmodel import Session
 from fleet_contract.names import DIGEST_PATTERN
 from fleet_server.rollouts import service
 from fleet_server.rollouts.models import GateDecision, Rollout, RolloutDevice
+from fleet_server.rollouts.plan import parse_plan
 from fleet_server.services import Services, ServicesDep
 
 router = APIRouter(prefix="/rollouts", tags=["rollouts"])
@@ -21,7 +22,8 @@ class RolloutIn(BaseModel):
 
     digest: str = Field(max_length=64, pattern=DIGEST_PATTERN.replace("{64}", "{6,64}"))
     plan: dict[str, Any] | None = None
-    """Stages; None: shadow, canary, all for a line with a champion, else all at once."""
+    """Stages; None: shadow, canary on a rising share of one device's parts, all for a line with a
+    champion, else all at once."""
     wait: bool = False
     """Begin as soon as the release is approved, instead of refusing one that is not."""
 
@@ -56,6 +58,8 @@ class RolloutDeviceOut(BaseModel):
 
     device: str
     slot: str
+    share: float | None
+    """Of the device's parts that the bundle judges; None: all, or in shadow none."""
     stage: int
     state: str
     failure: str
@@ -92,12 +96,12 @@ class RolloutDetail(RolloutOut):
 
 
 def _out(rollout: Rollout) -> dict[str, Any]:
-    names = [stage["name"] for stage in rollout.plan["stages"]]
+    names = [stage.title for stage in parse_plan(rollout.plan).stages]
     return {**rollout.model_dump(), "stages": names, "stage_name": names[rollout.stage]}
 
 
 def _decision(rollout: Rollout, row: GateDecision) -> DecisionOut:
-    name = rollout.plan["stages"][row.stage]["name"]
+    name = parse_plan(rollout.plan).stages[row.stage].title
     return DecisionOut.model_validate({**row.model_dump(), "stage_name": name})
 
 
@@ -106,14 +110,15 @@ def _detail(session: Session, rollout: Rollout) -> RolloutDetail:
     return RolloutDetail.model_validate(
         {
             **_out(rollout),
-            "devices": [_device(row) for row in service.rollout_devices(session, key)],
+            "devices": [_device(rollout, row) for row in service.rollout_devices(session, key)],
             "decisions": [_decision(rollout, row) for row in service.decisions(session, key)[::-1]],
         }
     )
 
 
-def _device(row: RolloutDevice) -> RolloutDeviceOut:
-    return RolloutDeviceOut.model_validate(row.model_dump())
+def _device(rollout: Rollout, row: RolloutDevice) -> RolloutDeviceOut:
+    share = service.share_of(rollout, row)
+    return RolloutDeviceOut.model_validate({**row.model_dump(), "share": share})
 
 
 def _changed(services: Services, rollout: Rollout) -> RolloutOut:

@@ -20,6 +20,7 @@ from fleet_server.rollouts.evidence import StageEvidence, history
 from fleet_server.rollouts.gates import (
     Counts,
     Failure,
+    Pairs,
     Progress,
     Verdict,
     all_gate,
@@ -31,6 +32,7 @@ from fleet_server.rollouts.machine import LIVE, RolloutState
 from fleet_server.rollouts.models import AssignmentRow, Rollout, RolloutDevice
 from fleet_server.rollouts.plan import Stage
 from fleet_server.rollouts.progress import FAILED, SILENT, DeviceProgress, Target, observe, watch
+from fleet_server.rollouts.shares import share_gate
 from fleet_server.services import Services
 from fleet_server.telemetry.models import EventRow
 from fleet_server.trust.director import Assigned
@@ -249,10 +251,17 @@ class Controller:
 
 
 def _assigned(row: AssignmentRow) -> Assigned:
+    share = None if row.share is None else round(1000 * row.share)
     assignment = Assignment.model_validate(
-        {"line": row.line, "slot": row.slot, "rollout": row.rollout, "attempt": row.attempt}
-    )
+        {"line": row.line, "slot": row.slot, "rollout": row.rollout, "attempt": row.attempt,
+         "share_permille": share}
+    )  # fmt: skip
     return Assigned(row.digest, row.length, assignment)
+
+
+def _target(rollout: Rollout, row: RolloutDevice) -> Target:
+    share = service.share_of(rollout, row)
+    return Target(rollout.digest, str(rollout.id), rollout.attempt, row.slot, share)
 
 
 def _seen(
@@ -260,7 +269,7 @@ def _seen(
 ) -> tuple[DeviceProgress, int]:
     """What the device's events and state say of its update, and the last event that was looked at."""
     stage = service.stage_of(rollout)
-    target = Target(rollout.digest, str(rollout.id), rollout.attempt, row.slot)
+    target = _target(rollout, row)
     events = list(
         session.exec(
             select(EventRow)
@@ -323,13 +332,9 @@ def _progress(
     rollout: Rollout, rows: Sequence[RolloutDevice], listened_s: float, now: float
 ) -> Progress:
     rows = [row for row in rows if row.stage == rollout.stage]
-    target = {
-        row.device: Target(rollout.digest, str(rollout.id), rollout.attempt, row.slot)
-        for row in rows
-    }
     return Progress(
         devices=tuple(row.device for row in rows),
-        ready=tuple(row.device for row in rows if row.state == target[row.device].ready),
+        ready=tuple(row.device for row in rows if row.state == _target(rollout, row).ready),
         failures=tuple(
             Failure(row.device, row.failure, row.reason)
             for row in rows
@@ -361,6 +366,11 @@ def _gate(
     own = evidence.arm(dict.fromkeys(progress.devices, rollout.digest), before)
     if stage.name == "all":
         return all_gate(stage, progress, {arm.device: arm.total.parts for arm in own})
+    if stage.share < 1:
+        beside = evidence.arm(dict.fromkeys(progress.devices, champion), {})
+        pairs = [found for name, found in evidence.pairs.items() if name in progress.devices]
+        reviewed = reviewed_disagreements(session, rollout.line, champion, rollout.digest)
+        return share_gate(stage, progress, own, beside, sum(pairs, Pairs()), reviewed)
     others = set(service.device_names(session, rollout.line)) - set(progress.devices)
     control = evidence.arm(dict.fromkeys(others, champion), before)
     return canary_gate(stage, progress, own, [arm for arm in control if arm.total != Counts()])

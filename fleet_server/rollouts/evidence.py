@@ -85,4 +85,7 @@ def _counts(content: object) -> Counts:
 
 def _pairs(counts: ShadowCounts) -> Pairs:
     disagreements = counts.only_active_rejects + counts.only_candidate_rejects
-    return Pairs(counts.pairs, disagreements, counts.faults, counts.late, counts.shed)
+    return Pairs(
+        counts.pairs, disagreements, counts.faults, counts.late, counts.shed,
+        counts.both_reject, counts.only_candidate_rejects,
+    )  # fmt: skip

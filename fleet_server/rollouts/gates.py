@@ -99,6 +99,13 @@ class Pairs:
     faults: int = 0
     late: int = 0
     shed: int = 0
+    both_reject: int = 0
+    only_candidate_rejects: int = 0
+
+    @property
+    def only_active_rejects(self) -> int:
+        """Disagreements of the other kind."""
+        return self.disagreements - self.only_candidate_rejects
 
     def __add__(self, other: "Pairs") -> "Pairs":
         return Pairs(
@@ -107,6 +114,8 @@ class Pairs:
             self.faults + other.faults,
             self.late + other.late,
             self.shed + other.shed,
+            self.both_reject + other.both_reject,
+            self.only_candidate_rejects + other.only_candidate_rejects,
         )
 
 
@@ -143,7 +152,7 @@ def _wanted_devices(stage: Stage, progress: Progress) -> int:
     return max(1, len(progress.devices) - len(progress.failures))
 
 
-def _missing(stage: Stage, progress: Progress, judged: dict[str, int]) -> list[str]:
+def missing_parts(stage: Stage, progress: Progress, judged: dict[str, int]) -> list[str]:
     """What a promotion still waits for."""
     missing = []
     wanted = _wanted_devices(stage, progress)
@@ -158,7 +167,7 @@ def _missing(stage: Stage, progress: Progress, judged: dict[str, int]) -> list[s
     return missing
 
 
-def _undecided(stage: Stage, progress: Progress, text: str, numbers: dict[str, Any]) -> Verdict:
+def undecided(stage: Stage, progress: Progress, text: str, numbers: dict[str, Any]) -> Verdict:
     if progress.elapsed_s < stage.horizon_s or stage.inconclusive == "pause":
         return Verdict("hold", text, numbers)
     return Verdict("roll_back", f"inconclusive at the horizon: {text}", numbers)
@@ -218,9 +227,9 @@ def shadow_gate(
     if worse >= 1 / stage.alpha:
         text = f"people found the champion right on {reviewed[1]} of {sum(reviewed)} disagreements"
         return Verdict("roll_back", text, numbers)
-    missing = _missing(stage, progress, {name: p.pairs for name, p in pairs.items()})
+    missing = missing_parts(stage, progress, {name: p.pairs for name, p in pairs.items()})
     if missing:
-        return _undecided(stage, progress, f"waiting: {', '.join(missing)}", numbers)
+        return undecided(stage, progress, f"waiting: {', '.join(missing)}", numbers)
     if better >= REVIEW_E:
         text = (
             f"people found the challenger right on {reviewed[0]} of {sum(reviewed)} disagreements"
@@ -233,7 +242,7 @@ def shadow_gate(
         f"they disagree on {disagreements} of {total} parts ({low:.0%} to {high:.0%}, "
         f"{stage.max_disagreement:.0%} allowed); labels of disagreements would decide"
     )
-    return _undecided(stage, progress, text, numbers)
+    return undecided(stage, progress, text, numbers)
 
 
 def canary_gate(
@@ -265,9 +274,9 @@ def canary_gate(
                 f"canary, {against.of(event)} in {against.parts} on the others"
             )
             return Verdict("roll_back", text, numbers)
-    missing = _missing(stage, progress, {d.device: d.total.parts for d in canary})
+    missing = missing_parts(stage, progress, {d.device: d.total.parts for d in canary})
     if missing:
-        return _undecided(stage, progress, f"waiting: {', '.join(missing)}", numbers)
+        return undecided(stage, progress, f"waiting: {', '.join(missing)}", numbers)
     if not full:
         return Verdict(
             "promote",
@@ -301,7 +310,7 @@ def _promotion_test(
         text = f"a reject rate {stage.margin} times the others' is ruled out (p = {p:.2g})"
         return Verdict("promote", text, numbers)
     text = f"look {look} of {stage.looks}: p = {p:.2g}, {stage.alpha / stage.looks:.2g} needed"
-    return _undecided(stage, progress, text, numbers)
+    return undecided(stage, progress, text, numbers)
 
 
 def _log_change(device: ArmDevice, bins: int) -> float:

@@ -73,6 +73,8 @@ class AssignmentRow(SQLModel, table=True):
     digest: str
     length: int
     slot: str
+    share: float | None = None
+    """Of the device's parts that a canary judges; None: all."""
     rollout: str
     attempt: int
     changed_at: float

@@ -1,6 +1,7 @@
 """A rollout's plan: its stages, and what each needs before the next."""
 
 import hashlib
+import itertools
 from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
@@ -23,6 +24,9 @@ class Stage(BaseModel):
     name: StageName
     devices: Literal["all"] | Annotated[int, Field(ge=1)] | list[DeviceName] = "all"
     """All of the line, so many of them (drawn by the rollout's number), or these."""
+    share: float = Field(default=1.0, ge=0.001, le=1)
+    """Canary: of each device's parts, in thousandths. Below 1 the champion judges the others, and the
+    two are compared within the station; a later canary takes a larger share."""
     min_parts: int = Field(default=200, ge=0)
     """Parts that the bundle must have judged (shadow: pairs) before a promotion."""
     min_devices: int | None = Field(default=None, ge=1)
@@ -62,6 +66,19 @@ class Stage(BaseModel):
     history_s: float = Field(default=3600.0, gt=0)
     """Canary: how far back a device's own earlier rates are taken from."""
 
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.share < 1 and self.name != "canary":
+            raise ValueError(f"a share is for the stage canary, not for {self.name}")
+        if round(self.share, 3) != self.share:
+            raise ValueError(f"a share in whole thousandths; {self.share} is none")
+        return self
+
+    @property
+    def title(self) -> str:
+        """The name, and a canary's share."""
+        return f"{self.name} {100 * self.share:g} %" if self.share < 1 else self.name
+
     @property
     def bin_s(self) -> float:
         """Length of the spans that a canary's events are counted in: at most 64 until the horizon."""
@@ -73,15 +90,16 @@ class Plan(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    stages: list[Stage] = Field(min_length=1, max_length=3)
+    stages: list[Stage] = Field(min_length=1, max_length=12)
 
     @model_validator(mode="after")
     def _order(self) -> Self:
-        names = [stage.name for stage in self.stages]
-        if names != [name for name in _ORDER if name in names] or names[-1] != "all":
+        places = [(_ORDER.index(stage.name), stage.share) for stage in self.stages]
+        rising = all(before < after for before, after in itertools.pairwise(places))
+        if not rising or self.stages[-1].name != "all":
             raise ValueError(
-                f"stages go shadow, canary, all; each at most once and the last is all; "
-                f"found {', '.join(names)}"
+                "stages go shadow, canary, all; each at most once, but a canary again with a larger "
+                f"share, and the last is all; found {', '.join(one.title for one in self.stages)}"
             )
         return self
 
@@ -99,6 +117,8 @@ FIRST = Plan(stages=[Stage(name="all", min_parts=0)])
 USUAL = Plan(
     stages=[
         Stage(name="shadow"),
+        Stage(name="canary", devices=1, share=0.05, min_parts=20),
+        Stage(name="canary", devices=1, share=0.25, min_parts=100),
         Stage(name="canary", devices=1),
         Stage(name="all", min_parts=0),
     ]

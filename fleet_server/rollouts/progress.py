@@ -22,11 +22,15 @@ class Target:
     rollout: str
     attempt: int
     slot: str
+    share: float | None = None
+    """Of the device's parts that a canary judges; None: all."""
 
     @property
     def ready(self) -> UpdateState:
         """The state in which the device does what it was asked for."""
-        return UpdateState.SHADOW if self.slot == "shadow" else UpdateState.COMMITTED
+        if self.slot == "shadow":
+            return UpdateState.SHADOW
+        return UpdateState.COMMITTED if self.share is None else UpdateState.CANARY
 
     def meant(self, report: UpdateStep | UpdateReport) -> bool:
         """Whether a report is about this attempt."""
@@ -51,11 +55,11 @@ def observe(
     now = before
     for step in steps:
         if target.meant(step) and now.state != FAILED:
-            now = _reported(now, step)
+            now = _reported(now, target, step)
     if now.state == FAILED or line is None:
         return now
     if line.update and target.meant(line.update):
-        now = _reported(now, line.update)
+        now = _reported(now, target, line.update)
     if now.state != FAILED and _reached(target, line):
         return DeviceProgress(target.ready)
     if before.state == now.state == UpdateState.COMMITTED and not _runs(target, line):
@@ -64,7 +68,9 @@ def observe(
     return now
 
 
-def _reported(before: DeviceProgress, report: UpdateStep | UpdateReport) -> DeviceProgress:
+def _reported(
+    before: DeviceProgress, target: Target, report: UpdateStep | UpdateReport
+) -> DeviceProgress:
     if report.state in _LOST:
         return DeviceProgress(FAILED, report.failure or str(report.state), report.reason)
     if report.state in (UpdateState.IDLE, UpdateState.SUPERSEDED):
@@ -72,13 +78,16 @@ def _reported(before: DeviceProgress, report: UpdateStep | UpdateReport) -> Devi
     if before.state == UpdateState.COMMITTED:
         # A state report may be older than the event that said it was done.
         return before
+    if report.state == UpdateState.CANARY and report.share != target.share:
+        # It still judges the share of the stage before.
+        return before
     return DeviceProgress(report.state)
 
 
 def _reached(target: Target, line: LineState) -> bool:
     under_way = line.update is not None and line.update.state not in (
         UpdateState.IDLE, UpdateState.COMMITTED, UpdateState.SHADOW,
-        UpdateState.SUPERSEDED, *_LOST,
+        UpdateState.CANARY, UpdateState.SUPERSEDED, *_LOST,
     )  # fmt: skip
     if under_way:
         return False
@@ -86,8 +95,9 @@ def _reached(target: Target, line: LineState) -> bool:
 
 
 def _runs(target: Target, line: LineState) -> bool:
-    place = line.candidate if target.slot == "shadow" else line.active
-    return place is not None and place.digest == target.digest
+    beside = target.slot == "shadow" or target.share is not None
+    place = line.candidate if beside else line.active
+    return place is not None and (place.digest, place.share) == (target.digest, target.share)
 
 
 def watch(

@@ -155,6 +155,12 @@ def stage_of(rollout: Rollout) -> Stage:
     return parse_plan(rollout.plan).stages[rollout.stage]
 
 
+def share_of(rollout: Rollout, row: RolloutDevice) -> float | None:
+    """Share of its parts that the bundle judges on the device; None: all, or in shadow none."""
+    share = parse_plan(rollout.plan).stages[row.stage].share
+    return share if share < 1 else None
+
+
 def move(
     session: Session,
     now: float,
@@ -197,7 +203,8 @@ def _enter(session: Session, now: float, rollout: Rollout, index: int) -> None:
             row.state, row.failure, row.reason, row.assigned_at = "assigned", "", "", now
         row.slot, row.stage, row.updated_at = slot, index, now
         session.add(row)
-        assign(session, now, rollout, device, release, slot, rollout.attempt)
+        share = share_of(rollout, row)
+        assign(session, now, rollout, device, release, slot, rollout.attempt, share)
     session.flush()
 
 
@@ -209,13 +216,15 @@ def assign(
     release: Release,
     slot: str,
     attempt: int,
+    share: float | None = None,
 ) -> None:
-    """What `device` is to run for the release's line from now on."""
+    """What `device` is to run for the release's line from now on, on `share` of its parts."""
     row = session.get(AssignmentRow, (device, release.line)) or AssignmentRow(
         device=device, line=release.line, digest=release.digest, length=release.length,
         slot=slot, rollout=str(rollout.id), attempt=attempt, changed_at=now,
     )  # fmt: skip
     row.digest, row.length, row.slot = release.digest, release.length, slot
+    row.share = share
     row.rollout, row.attempt, row.changed_at = str(rollout.id), attempt, now
     session.add(row)
 
@@ -293,24 +302,24 @@ def abort(
     reason: str = "",
 ) -> Rollout:  # fmt: skip
     """A person ends it. Devices go back to the champion; with `keep`, those that made the bundle
-    active stay with it, and only shadows are dropped."""
+    active stay with it, and only shadows and shares are dropped."""
     rollout = find_rollout(session, rollout_id)
     was_live = rollout.state in LIVE
     move(session, now, actor, rollout, RolloutEvent.ABORT, reason, {"keep": keep})
     if was_live and not keep:
         _revert(session, now, rollout)
     elif was_live:
-        _drop_shadows(session, now, rollout)
+        _drop_candidates(session, now, rollout)
     return rollout
 
 
-def _drop_shadows(session: Session, now: float, rollout: Rollout) -> None:
+def _drop_candidates(session: Session, now: float, rollout: Rollout) -> None:
     if rollout.champion is None:
         return
     champion = find_release(session, rollout.champion)
     rollout.revert_attempt = next_attempt(session, champion.digest)
     for row in rollout_devices(session, rollout.id or 0):
-        if row.slot == "shadow":
+        if row.slot == "shadow" or share_of(rollout, row) is not None:
             assign(session, now, rollout, row.device, champion, "active", rollout.revert_attempt)
 
 

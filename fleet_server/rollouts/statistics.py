@@ -48,6 +48,24 @@ def rate_ratio_evidence(bins: Sequence[Bin], r0: float) -> float:
     return float(special.logsumexp(logs.sum(axis=1)) - math.log(_RATIOS))
 
 
+def paired_ratio_evidence(both: int, candidate: int, active: int, r0: float) -> float:
+    """ln E against "the candidate's rate of an event is at most r0 times the active bundle's".
+
+    Both judged the same parts: `both` had the event by both, `candidate` and `active` by one alone.
+    Under the hypothesis X = [candidate] - r0 [active] has a mean of at most 0 whatever the parts
+    are, so a bet of the share b on it grows by 1 + b X; E is the mean over bets b (testing by
+    betting: Waudby-Smith and Ramdas 2024). What both say of a part takes no part in chance: fewer
+    parts decide than between arms of different ones.
+    """
+    bets = np.geomspace(0.01, 0.98, _RATIOS) / max(r0, 1.0)
+    logs = (
+        both * np.log1p(bets * (1 - r0))
+        + candidate * np.log1p(bets)
+        + active * np.log1p(-bets * r0)
+    )
+    return float(special.logsumexp(logs) - math.log(_RATIOS))
+
+
 def review_evidence(right: int, wrong: int) -> float:
     """ln E against "on parts where they disagree, this one is right at most half of the time".
 

@@ -23,4 +23,4 @@ def test_every_key_is_documented_with_its_default() -> None:
 def test_the_example_is_a_plan() -> None:
     [example] = re.findall(r"```toml\n(.*?)```", PAGE.read_text(), re.DOTALL)
     names = [stage.name for stage in parse_plan(tomllib.loads(example)).stages]
-    assert names == ["shadow", "canary", "all"]
+    assert names == ["shadow", "canary", "canary", "all"]

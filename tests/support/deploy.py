@@ -150,7 +150,14 @@ class Deploy:
                 session.add(device)
 
     def report(
-        self, number: int, device: str, state: str, *, failure: str = "", reason: str = ""
+        self,
+        number: int,
+        device: str,
+        state: str,
+        *,
+        failure: str = "",
+        reason: str = "",
+        share: float | None = None,
     ) -> None:
         """An update event of `device` about rollout `number`."""
         rollout = self.rollout(number)
@@ -159,7 +166,8 @@ class Deploy:
             digest=rollout.digest,
             rollout=str(number),
             attempt=rollout.attempt,
-            slot="active",
+            slot="active" if share is None else "canary",
+            share=share,
             failure=failure,
             reason=reason,
         )
@@ -202,19 +210,25 @@ class Deploy:
         candidate: str | None = None,
         disagreements: int = 0,
         faults: int = 0,
+        shared: tuple[int, int] = (0, 0),
     ) -> None:
-        """A statistics window that has just come in."""
+        """A statistics window that has just come in; `shared`: parts and rejects of the candidate's
+        own share, each of them a pair with the active bundle's word."""
         empty = Histogram.of("score/1", [0.5]).to_message()
+        pairs = shared[0] or parts
         shadow = ShadowCounts(
-            candidate=candidate, pairs=parts, both_accept=parts - disagreements,
+            candidate=candidate, pairs=pairs, both_accept=pairs - disagreements,
             only_candidate_rejects=disagreements, faults=faults, score_difference=empty,
             latency_ms=empty,
         ) if candidate else None  # fmt: skip
         now = self.clock.time()
+        arms = {digest: Arm(parts=parts, rejects=rejects)}
+        if candidate and shared[0]:
+            arms[candidate] = Arm(parts=shared[0], rejects=shared[1], faults=faults)
         body = Window(
             line=LINE, camera="c", digest=digest, start_s=now - 2, end_s=now, sampled_frames=0,
             features={}, thumbnail=[], score=empty, latency_ms=empty,
-            arms={digest: Arm(parts=parts, rejects=rejects)}, shadow=shadow,
+            arms=arms, shadow=shadow,
         )  # fmt: skip
         self._numbers += 1
         with self.services.database.write() as session:
