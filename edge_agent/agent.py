@@ -26,6 +26,7 @@ from edge_agent.output.make import make_files, make_guarded
 from edge_agent.reload import change
 from edge_agent.report import Report
 from edge_agent.sampling import SamplePolicy
+from edge_agent.sending import Sender
 from edge_agent.source.make import make_source
 from edge_agent.source.numbers import KeptNumbers
 from edge_agent.spool import Spool
@@ -89,8 +90,11 @@ class Agent:
             takeover=self._on_takeover,
         )
         self._taken_over = False
-        self._link = Link(config.device, config.link, listeners)
-        self._uplink = Uplink(config.device, config.link, self._link, self._spool, self._clock)
+        self._link = Link(config.device, config.link, listeners, self._clock)
+        sender = Sender(
+            config.device, config.link.ack_timeout, self._link.connection, self._spool, self._clock
+        )
+        self._uplink = Uplink(sender)
 
     def _make_inspection(self) -> None:
         config = self._config

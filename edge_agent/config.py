@@ -13,12 +13,21 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from edge_agent.box.settings import BoxConfig
 from edge_agent.output.settings import GuardConfig, OutputConfig
 from edge_agent.section import Section
-from edge_agent.source.settings import GigeSource, LiveConfig, SourceConfig
-from edge_agent.trigger.settings import CameraTrigger, FreeTrigger, TriggerConfig
+from edge_agent.source.settings import (
+    CameraConfig,
+    GigeSource,
+    LiveConfig,
+    PartConfig,
+    RecipeConfig,
+    SourceConfig,
+)
+from edge_agent.source.view_settings import check_recipes, check_views, plan_of
+from edge_agent.trigger.settings import CameraTrigger, FreeTrigger, RecipeName, TriggerConfig
+from edge_agent.views import Plan
 from fleet_contract.errors import ConfigError
 from fleet_contract.messages import expected_and_found
 from fleet_contract.names import RESERVED_DEVICES, DeviceName, LineName
-from fleet_contract.units import Bytes, Hertz, Seconds
+from fleet_contract.units import Bytes, BytesPerSecond, Hertz, Seconds
 
 
 class LinkConfig(Section):
@@ -33,6 +42,8 @@ class LinkConfig(Section):
     ack_timeout: Seconds = Field(default=10.0, ge=0.2)
     """How long to wait for the server's word before sending again."""
     request_timeout: Seconds = Field(default=10.0, ge=0.2)
+    max_rate: BytesPerSecond | None = Field(default=None, ge=10_000)
+    """Payload bytes a second at most to the server, over some seconds; none: as the link allows."""
 
 
 class TrustConfig(Section):
@@ -47,7 +58,7 @@ class DataConfig(Section):
     """Where everything durable lies."""
 
     folder: Path = Path("data")
-    spool_limit: Bytes = Field(default=256_000_000, ge=50_000)
+    spool_limit: Bytes = Field(default=256_000_000, ge=20_000)
     disk_reserve: Bytes = 50_000_000
     """Free space that fetching a bundle leaves for everybody else."""
 
@@ -124,7 +135,11 @@ class StationConfig(Section):
     board: BoardConfig = BoardConfig()
     line: LineConfig
     source: SourceConfig
+    cameras: tuple[CameraConfig, ...] = Field(default=(), max_length=15)
+    """Further ones, that the same trigger makes one part of with the source."""
     trigger: TriggerConfig = FreeTrigger()
+    part: PartConfig = PartConfig()
+    recipes: dict[RecipeName, RecipeConfig] = Field(default={}, max_length=256)
     outputs: tuple[OutputConfig, ...] = ()
     guard: GuardConfig = GuardConfig()
     windows: WindowsConfig = WindowsConfig()
@@ -145,6 +160,40 @@ class StationConfig(Section):
         if isinstance(trigger, CameraTrigger) and not isinstance(source, GigeSource):
             raise ValueError(f"a trigger that a {source.kind} source can have; camera is for gige")
         return trigger
+
+    @field_validator("cameras")
+    @classmethod
+    def _each_by_its_name(
+        cls, cameras: tuple[CameraConfig, ...], info: ValidationInfo
+    ) -> tuple[CameraConfig, ...]:
+        source = info.data.get("source")
+        if source is not None and cameras:
+            if not isinstance(source, LiveConfig):
+                raise ValueError(f"no further camera: a {source.kind} source is alone")
+            if len({source.camera, *(one.camera for one in cameras)}) <= len(cameras):
+                raise ValueError("a camera of its own name for each: set camera")
+        return cameras
+
+    @field_validator("part")
+    @classmethod
+    def _part_can_be_seen(cls, part: PartConfig, info: ValidationInfo) -> PartConfig:
+        if {"source", "cameras", "trigger"} <= info.data.keys():
+            check_views(info.data["source"], info.data["cameras"], info.data["trigger"], part)
+        return part
+
+    @field_validator("recipes")
+    @classmethod
+    def _recipes_can_be_set(
+        cls, recipes: dict[str, RecipeConfig], info: ValidationInfo
+    ) -> dict[str, RecipeConfig]:
+        if recipes and {"source", "cameras", "trigger"} <= info.data.keys():
+            check_recipes(info.data["source"], info.data["cameras"], info.data["trigger"], recipes)
+        return recipes
+
+    @property
+    def plan(self) -> Plan:
+        """The views of each part."""
+        return plan_of(self.source, self.cameras, self.part)
 
     @field_validator("device")
     @classmethod

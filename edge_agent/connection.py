@@ -15,14 +15,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage, MQTTv311
+from paho.mqtt.client import (
+    MQTT_ERR_SUCCESS,
+    Client,
+    ConnectFlags,
+    DisconnectFlags,
+    MQTTMessage,
+    MQTTMessageInfo,
+    MQTTv311,
+)
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edge_agent.config import LinkConfig
-from edge_agent.link_rules import Backoff, TakeoverWatch
+from edge_agent.link_rules import Backoff, RateLimit, TakeoverWatch
 from fleet_contract import topics
+from fleet_contract.clock import Clock
 from fleet_contract.errors import ConfigError
 from fleet_contract.messages import LinkStatus
 
@@ -43,11 +52,24 @@ class Hooks:
     takeover: Callable[[], None]
 
 
+@dataclass(frozen=True, slots=True)
+class _HandedOver:
+    """A message on its way to the broker."""
+
+    name: str
+    size: int
+    at_s: float
+    info: MQTTMessageInfo
+
+
 class Connection:
     """Keeps the device connected until `stop`."""
 
-    def __init__(self, device: str, config: LinkConfig, hooks: Hooks) -> None:
+    def __init__(self, device: str, config: LinkConfig, hooks: Hooks, clock: Clock) -> None:
+        """`clock` is for what is published: its rate, and how long it takes to the broker."""
         self._device, self._config, self._hooks = device, config, hooks
+        self._clock, self._limit = clock, RateLimit(config.max_rate, clock.monotonic())
+        self._handed_over: list[_HandedOver] = []
         self._tls = tls_context(config)
         self._client: Client | None = None
         self._online = threading.Event()
@@ -76,8 +98,35 @@ class Connection:
         with self._lock:
             if self._client is None or not self.online:
                 return False
-            self._client.publish(topic, payload, qos=row.qos, retain=row.retain)
+            info = self._client.publish(topic, payload, qos=row.qos, retain=row.retain)
+            self._limit.spend(len(payload))
+            if info.rc == MQTT_ERR_SUCCESS:
+                now = self._clock.monotonic()
+                self._handed_over.append(_HandedOver(name, len(payload), now, info))
         return True
+
+    @property
+    def may_send(self) -> bool:
+        """Whether the limit of the link's rate leaves room; what cannot wait may overdraw it."""
+        with self._lock:
+            return self._limit.open(self._clock.monotonic())
+
+    @property
+    def unconfirmed(self) -> int:
+        """Bytes that were published and that the broker has not confirmed."""
+        with self._lock:
+            return sum(one.size for one in self._waiting())
+
+    def waited_s(self, name: str) -> float:
+        """For how long a message on topic `name` has been waiting for the broker's confirmation."""
+        with self._lock:
+            since = [one.at_s for one in self._waiting() if one.name == name]
+        return self._clock.monotonic() - min(since) if since else 0.0
+
+    def _waiting(self) -> "list[_HandedOver]":
+        # Asked for, not told: paho calls back under the lock that publishing takes.
+        self._handed_over = [one for one in self._handed_over if not one.info.is_published()]
+        return self._handed_over
 
     def subscribe(self, topic_filter: str, qos: int) -> None:
         """Now, and again after each reconnection."""
@@ -175,6 +224,7 @@ class Connection:
         )
         with self._lock:
             self._client = client
+            self._handed_over.clear()
         return client
 
     def _status(self, client: Client, *, online: bool) -> bytes:

@@ -22,7 +22,7 @@ CREATE TABLE IF NOT EXISTS usage (id INTEGER PRIMARY KEY CHECK (id = 1),
 INSERT OR IGNORE INTO usage VALUES (1, 0, 0);
 CREATE TABLE IF NOT EXISTS records (
     stream TEXT NOT NULL, number INTEGER NOT NULL, through INTEGER NOT NULL,
-    value INTEGER NOT NULL, bytes INTEGER NOT NULL, record TEXT NOT NULL, image BLOB,
+    value INTEGER NOT NULL, bytes INTEGER NOT NULL, record BLOB NOT NULL, image BLOB,
     PRIMARY KEY (stream, number));
 CREATE INDEX IF NOT EXISTS records_by_value ON records (value, stream, number);
 CREATE TABLE IF NOT EXISTS progress (camera TEXT PRIMARY KEY, base INTEGER NOT NULL,

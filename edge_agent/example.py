@@ -14,6 +14,7 @@ key = "device.key"
 keepalive = "15s"
 ack_timeout = "10s"             # no word from the server for this long: send again
 request_timeout = "10s"
+# max_rate = "200kB/s"          # to the server at most, events first and images last; left out: no limit
 
 [trust]                         # first root metadata, shipped with the device
 image_root = "image-root.json"

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from edge_agent.config import LinkConfig
 from edge_agent.connection import Connection, Hooks
 from fleet_contract import topics
+from fleet_contract.clock import Clock
 from fleet_contract.errors import ContractError, TransferError
 from fleet_contract.messages import Ack, Command, Desired, Request, ResponseHead
 from fleet_contract.trust.client import NotThere
@@ -47,7 +48,7 @@ class Listeners:
 class Link:
     """Thread-safe."""
 
-    def __init__(self, device: str, config: LinkConfig, listeners: Listeners) -> None:
+    def __init__(self, device: str, config: LinkConfig, listeners: Listeners, clock: Clock) -> None:
         self._device, self._config, self._listeners = device, config, listeners
         self._pending: dict[str, _Pending] = {}
         self._bundles: dict[str, Callable[[int, bytes], None]] = {}
@@ -55,7 +56,7 @@ class Link:
         self.refused_messages = 0
         """Messages from the server that broke the contract."""
         hooks = Hooks(listeners.connected, self._on_message, self._on_lost, listeners.takeover)
-        self.connection = Connection(device, config, hooks)
+        self.connection = Connection(device, config, hooks, clock)
         for name in ("res", "desired", "ack", "cmd"):
             self.connection.subscribe(topics.subscription(name, device=device), 1)
 

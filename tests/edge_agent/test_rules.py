@@ -1,7 +1,7 @@
 """Rules of probation, sampling, the link and part numbers: values and times in, values out."""
 
 from edge_agent.config import ProbationConfig, SamplesConfig
-from edge_agent.link_rules import Backoff, InFlight, TakeoverWatch
+from edge_agent.link_rules import Backoff, Budget, InFlight, RateLimit, TakeoverWatch
 from edge_agent.sampling import Quota, SamplePolicy
 from edge_agent.source.base import Progress
 from edge_agent.update.probation import Outcome, Probation
@@ -75,7 +75,7 @@ def test_the_audit_share_is_random_but_the_same_part_is_chosen_again() -> None:
 
 
 def test_what_is_in_flight_is_sent_again_only_after_the_timeout() -> None:
-    flight = InFlight(timeout_s=10)
+    flight = InFlight(Budget(10, 2), timeout_s=10)
     flight.published(5, now_s=0)
     assert not flight.overdue(9, 0)
     flight.ack(3, now_s=9)
@@ -86,11 +86,67 @@ def test_what_is_in_flight_is_sent_again_only_after_the_timeout() -> None:
 
 
 def test_an_ack_never_goes_back() -> None:
-    flight = InFlight(timeout_s=10)
+    flight = InFlight(Budget(10, 2), timeout_s=10)
     flight.published(5, 0)
     flight.ack(5, 1)
     flight.ack(2, 2)
     assert (flight.sent, flight.acked) == (5, 5)
+
+
+def test_what_is_new_goes_ahead_of_a_backlog_until_the_backlog_has_come_up_to_it() -> None:
+    flight = InFlight(Budget(10, 2), timeout_s=10)
+    flight.look(2)
+    assert not flight.behind, "as few as that are sent at once"
+    flight.look(30)
+    assert (flight.behind, flight.ahead_from, flight.room_ahead) == (True, 30, 2)
+    flight.published_ahead(30, 1)
+    flight.published(10, 0)
+    assert (flight.room, flight.room_ahead) == (0, 1)
+    flight.ack(10, 1)
+    assert (flight.room, flight.room_ahead) == (10, 2), "the server's word frees both lanes"
+    flight.published_ahead(31, 1)
+    flight.published(20, 2)
+    flight.ack(20, 3)
+    flight.published(29, 4)
+    assert (flight.behind, flight.sent) == (False, 31), "what went ahead is not sent again"
+
+
+def test_what_went_ahead_and_was_lost_is_sent_again() -> None:
+    flight = InFlight(Budget(10, 2), timeout_s=10)
+    flight.look(5)
+    flight.published_ahead(5, 1)
+    flight.published(4, 0)
+    flight.ack(4, 1)
+    assert flight.overdue(12, 0)
+    assert (flight.sent, flight.behind, flight.resends) == (4, False, 1)
+
+
+def test_time_on_the_way_to_the_broker_is_not_the_servers() -> None:
+    flight = InFlight(Budget(10, 2), timeout_s=10)
+    flight.published(5, 0)
+    flight.leaving(60)
+    assert not flight.overdue(69, 0)
+    assert flight.overdue(71, 0)
+
+
+def test_a_rate_limit_lets_a_seconds_worth_pass_at_once_and_then_the_rate() -> None:
+    limit, sent, now_s = RateLimit(1000, 0.0), [], 0.0
+    while now_s < 20:
+        while limit.open(now_s):
+            limit.spend(300)
+            sent.append(300)
+        now_s += 0.1
+    assert 20_000 <= sum(sent) <= 20_000 + 1000 + 300
+
+
+def test_what_overdraws_the_rate_is_paid_before_the_next() -> None:
+    limit = RateLimit(1000, 0.0)
+    limit.spend(5000)
+    assert not limit.open(3.9)
+    assert limit.open(4.1)
+    free = RateLimit(None, 0.0)
+    free.spend(10**9)
+    assert free.open(0.0)
 
 
 def test_a_takeover_is_told_from_an_outage() -> None:

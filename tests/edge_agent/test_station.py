@@ -181,7 +181,7 @@ def test_a_broker_outage_costs_no_part_and_no_record(own_scene: Scene) -> None:
 
 
 def test_what_the_spool_had_to_drop_is_a_gap_and_the_rest_arrives(scene: Scene) -> None:
-    station = scene.station(spool_limit="50kB", rate=40)
+    station = scene.station(spool_limit="20kB", rate=40)
     scene.server.silent = True
     station.start()
     output = station.folder / "verdicts.jsonl"
