@@ -36,7 +36,6 @@ from edge_agent.update.durable import Durable
 from edge_agent.update.fetch import Fetcher
 from edge_agent.update.updater import Updater
 from edge_agent.uplink import Uplink
-from edge_agent.views import one_view
 from fleet_contract.board import read_board
 from fleet_contract.clock import SystemClock
 from fleet_contract.errors import ConfigError, LoupeError, ResourceError
@@ -101,7 +100,7 @@ class Agent:
         store = BatchStore(self._db, self._spool, line=self._line, camera=config.source.camera)
         report = Report(
             store, ThreadPoolExecutor(1, "report"), self._clock, config.windows,
-            line=self._line, camera=config.source.camera, deadline_s=config.line.deadline,
+            line=self._line, camera=config.plan.views[0].name, deadline_s=config.line.deadline,
             stored=self._uplink.wake,
         )  # fmt: skip
         self._guarded = make_guarded(config, self._judging, self._tell)
@@ -115,6 +114,9 @@ class Agent:
                 self._meter.frames,
                 self._tell,
                 KeptNumbers(kept, report.progress.base),
+                cameras=config.cameras,
+                part=config.part,
+                recipes=config.recipes,
             ),
             Outputs(outputs),
             report,
@@ -124,7 +126,7 @@ class Agent:
             deadline_s=config.line.deadline,
             shadow_queue=config.shadow.queue,
             tell=self._tell,
-            plan=one_view(config.source.camera),
+            plan=config.plan,
         )
 
     def _make_update(self) -> None:

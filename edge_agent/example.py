@@ -102,6 +102,25 @@ timeout = "5s"
 # channels = 3
 # depth = 8
 
+# [[cameras]]                   # a further live camera, that the trigger makes one part of with it
+# kind = "mjpeg"
+# url = "http://192.168.0.21/video.mjpg"
+# camera = "cam-2"
+
+[part]                          # what one part is made of, and how its views make one verdict
+frames = 1                      # of each camera for a trigger; views are then cam-1.1, cam-1.2, ...
+spacing = "0ms"                 # from one frame to the next, at least
+timeout = "500ms"               # a view that comes no sooner after the one before it is missing
+rule = "any_rejects"            # or "mean_score", "max_score"
+# views_needed = 1              # with fewer: no_decision; left out: all
+# recipes = { "cam-2" = "side" }    # by view: what the bundle calls its limits
+
+# [recipes.steel]               # what a recipe moves at the station before the part's frame is taken
+# settle = "50ms"               # from the change until frames show it
+# skip = 1                      # frames that are passed over after it
+# [recipes.steel.controls.cam-1]    # as source.controls
+# exposure = "2ms"
+
 [trigger]                       # what is a part, before live cameras; others say so themselves
 kind = "free"                   # every frame
 # rate = "10Hz"                 # parts a second at most; left out: as many as frames come

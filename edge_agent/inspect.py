@@ -18,13 +18,14 @@ from edge_agent.box.lately import Lately
 from edge_agent.health import Meter
 from edge_agent.link_rules import Backoff
 from edge_agent.loaded import Loaded
+from edge_agent.looks import Conclusion, Look, OpenPart, conclude
 from edge_agent.output.base import Output
 from edge_agent.report import Judged, Report
 from edge_agent.sampling import SamplePolicy
 from edge_agent.shadow import ShadowRunner, Work
 from edge_agent.source.base import GAP, CameraLost, Captured, CounterRestarted, Progress, Source
 from edge_agent.update.updater import Watch
-from edge_agent.views import Conclusion, Look, OpenPart, Plan, conclude
+from edge_agent.views import Plan
 from fleet_contract.clock import Clock
 from fleet_contract.errors import DataError, ModelError, StateError, UnknownRecipe
 from fleet_contract.inference.model import Judgement
@@ -148,7 +149,7 @@ class Inspector:
         return self._open[-1]
 
     def _look(self, part: OpenPart, captured: Captured) -> None:
-        recipe, began_s = self._plan.recipe(captured), self._clock.monotonic()
+        recipe, began_s = self._plan.recipe(captured.view, captured.recipe), self._clock.monotonic()
         judgement, reason, fault = _judge(part.active, captured, recipe)
         judged_s = self._clock.monotonic()
         if len(self._open) > _MOST_PICTURES:

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from edge_agent.loaded import Loaded
-from edge_agent.views import Look, Plan, conclude
+from edge_agent.looks import Look, conclude
+from edge_agent.views import Plan
 from fleet_contract.errors import LoupeError
 from fleet_contract.inference.model import Judgement
 from fleet_contract.inference.preprocess import Frame

@@ -9,6 +9,8 @@ UNREADABLE, INCOMPLETE = "frame_unreadable", "frame_incomplete"
 """Reasons of a part without a picture: it cannot be decoded; some of it was lost on its way."""
 GAP, OVERRUN = "camera_gap", "overrun"
 """Reasons too: no frame came for it; too many waited for the inspection."""
+CAMERA_SETTINGS = "camera_settings"
+"""And: the camera did not take the settings of the part's recipe."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +34,14 @@ class Captured:
 
 @dataclass(slots=True)
 class FrameCounts:
-    """Frames without a part of their own, since the agent's start. Written by one thread."""
+    """What became of frames, but for those that are judged, since the agent's start."""
 
     dropped: int = 0
     """No trigger asked for them, and the inspection had no time."""
     incomplete: int = 0
     """Part of the picture was lost on its way."""
+    unset: int = 0
+    """Parts before a camera that did not take the settings of their recipe; they have no frame."""
 
 
 class CameraLost(Exception):  # noqa: N818

@@ -1,7 +1,7 @@
 """The interface of a live camera: one that sends frames whether or not anybody looks."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -40,6 +40,14 @@ class Camera(Protocol):
 
     def close(self) -> None:
         """Lets go; also where it was never opened."""
+
+
+@runtime_checkable
+class Settable(Protocol):
+    """A camera that can be set by recipe."""
+
+    def use(self, recipe: str) -> bool:
+        """Sets it by the recipe, '' as it is configured; whether the camera took all of it."""
 
 
 def in_colours(image: NDArray[Any], channels: int) -> Frame:

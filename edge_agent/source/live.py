@@ -1,55 +1,37 @@
-"""A live camera as a source: read all the time by a thread of its own, and watched from outside.
-
-A library's own timeout is not trusted: a network camera that froze was seen to hold a read for nine
-seconds. Where no new frame came for `max_age_s`, the reader is given up with its connection, whatever
-it is doing, and the camera is opened anew by another; what the old one may still bring is not taken.
-"""
+"""Live cameras as a source: one, or several that a trigger makes one part of."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import replace
 
-from edge_agent.link_rules import Backoff
 from edge_agent.source.base import CameraLost, Captured
-from edge_agent.source.camera import Camera, Grab
 from edge_agent.source.numbers import Numbers
-from edge_agent.source.parts import Parts, Signalled
-from edge_agent.source.reader import Reader
+from edge_agent.source.parts import Signalled
+from edge_agent.source.supervised import Supervised
 from edge_agent.trigger.base import Signal, Trigger
 from fleet_contract.clock import Clock
-from fleet_contract.inference.preprocess import Frame
 
-_OPEN_S = 10.0
-"""How long connecting may take; cameras probe, negotiate and wake up."""
-_MOST_STUCK = 4
-"""Readers that hang in their library; with so many no further one is started until one ends."""
 _CLOSE_S = 3.0
 
 
 class LiveSource:
-    """`connect` makes a camera for each connection; `next` is called by one thread."""
+    """`next` is called by one thread."""
 
     def __init__(
         self,
-        connect: Callable[[], Camera],
-        parts: Parts,
+        cameras: Sequence[Supervised],
         numbers: Numbers,
         trigger: Trigger | None,
         clock: Clock,
         *,
-        max_age_s: float,
-        idle_is_life: bool = False,
+        frames: int = 1,
     ) -> None:
-        """`idle_is_life`: frames come only when the line sends parts, waiting is no fault."""
-        self._connect, self._parts, self._numbers = connect, parts, numbers
-        self._trigger, self._clock = trigger, clock
-        self._max_age_s, self._idle_is_life = max_age_s, idle_is_life
+        """`frames` that each camera gives for a part; several cameras need a trigger to all."""
+        self._cameras, self._frames = cameras, frames
+        self._numbers, self._trigger, self._clock = numbers, trigger, clock
         self._changed = threading.Condition()
-        self._reader: Reader | None = None
-        self._stuck: list[Reader] = []
-        self._backoff = Backoff(0.2, 5)
-        self._retry_s = -1e9
-        self._lost = ""
-        self._said = False
+        for camera in cameras:
+            camera.changed = self._changed
 
     def start(self, after: int | None) -> None:
         self._numbers.begin(after or 0)
@@ -57,82 +39,58 @@ class LiveSource:
             self._trigger.start(self._fire)
 
     def next(self, timeout_s: float) -> Captured | None:
-        """As in `Source`; while the camera is lost it is looked for, and parts still come."""
+        """As in `Source`; while a camera is lost it is looked for, and parts still come."""
         end_s = self._clock.monotonic() + timeout_s
         with self._changed:
             while True:
                 now = self._clock.monotonic()
-                self._supervise(now)
-                captured = self._parts.take(now)
+                for camera in self._cameras:
+                    camera.supervise(now)
+                captured = self._take(now)
                 if captured is not None:
                     return captured
-                if now >= end_s or (self._lost and not self._said):
+                if now >= end_s or any(one.lost and not one.said for one in self._cameras):
                     break
-                wakes = [end_s, self._parts.wake_s() or end_s, now + self._max_age_s / 4]
-                self._changed.wait(max(min(wakes) - now, 0.001))
-            if self._lost:
-                self._said = True
-                raise CameraLost(self._lost, reconnecting=True)
+                self._changed.wait(max(self._wake_s(now, end_s) - now, 0.001))
+            self._tell_lost()
         return None
 
     def close(self) -> None:
         if self._trigger is not None:
             self._trigger.close()
         with self._changed:
-            reader, self._reader = self._reader, None
-        if reader is not None:
-            reader.close(_CLOSE_S)
+            readers = [camera.release() for camera in self._cameras]
+        for reader in readers:
+            if reader is not None:
+                reader.close(_CLOSE_S)
         self._numbers.close()
 
-    # Watching the reader, with the lock held.
+    # With the lock held.
 
-    def _supervise(self, now_s: float) -> None:
-        self._stuck = [reader for reader in self._stuck if reader.running]
-        reader = self._reader
-        if reader is None:
-            if now_s >= self._retry_s and len(self._stuck) < _MOST_STUCK:
-                self._reader = Reader(
-                    self._connect(), self, self._clock, idle_is_life=self._idle_is_life
-                )
-            return
-        age_s = now_s - reader.turned_s
-        limit_s = self._max_age_s if reader.opened else _OPEN_S
-        if reader.error:
-            self._give_up(reader, reader.error, now_s)
-        elif age_s > limit_s:
-            seen = "answer" if self._idle_is_life else "new frame"
-            what = f"no {seen}" if reader.opened else "no connection"
-            self._give_up(reader, f"{what} for {age_s:.1f} s", now_s)
-        elif reader.lives and self._lost:
-            self._lost, self._said = "", False
-            self._backoff.reset()
+    def _take(self, now_s: float) -> Captured | None:
+        for index, camera in enumerate(self._cameras):
+            captured = camera.parts.take(now_s)
+            if captured is not None:
+                return replace(captured, view=index * self._frames + captured.view)
+        return None
 
-    def _give_up(self, reader: Reader, why: str, now_s: float) -> None:
-        reader.close(0)
-        self._stuck.append(reader)
-        self._reader = None
-        self._lost = why
-        self._retry_s = now_s + self._backoff.next()
+    def _wake_s(self, now_s: float, end_s: float) -> float:
+        wakes = [camera.parts.wake_s() or end_s for camera in self._cameras]
+        return min(end_s, *wakes, *(now_s + camera.max_age_s / 4 for camera in self._cameras))
 
-    # From the threads of the reader and of the trigger.
+    def _tell_lost(self) -> None:
+        lost = [camera for camera in self._cameras if camera.lost]
+        for camera in sorted(lost, key=lambda one: one.said):
+            camera.said = True
+            raise CameraLost(camera.lost, reconnecting=True, camera=camera.name)
 
-    def wants(self, reader: Reader, grab: Grab) -> bool:
-        with self._changed:
-            return reader is self._reader and self._parts.wants(grab.arrival_s)
-
-    def deliver(self, reader: Reader, grab: Grab, frame: Frame | None) -> None:
-        with self._changed:
-            if reader is self._reader:
-                self._parts.add(grab, frame)
-                self._changed.notify_all()
-
-    def ended(self, reader: Reader) -> None:  # noqa: ARG002 - whichever it is, look
-        with self._changed:
-            self._changed.notify_all()
+    # From the trigger's thread.
 
     def _fire(self, signal: Signal) -> int:
-        assert isinstance(self._parts, Signalled)
         with self._changed:
-            number = self._parts.fire(signal)
+            number = self._numbers.next()
+            for camera in self._cameras:
+                assert isinstance(camera.parts, Signalled)
+                camera.parts.fire(number, signal)
             self._changed.notify_all()
             return self._numbers.base + number

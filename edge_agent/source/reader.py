@@ -5,7 +5,7 @@ import threading
 from typing import Protocol
 
 from edge_agent.source.base import CameraLost
-from edge_agent.source.camera import Camera, Grab
+from edge_agent.source.camera import Camera, Grab, Settable
 from fleet_contract.clock import Clock
 from fleet_contract.errors import DataError
 from fleet_contract.inference.preprocess import Frame
@@ -15,6 +15,12 @@ log = logging.getLogger(__name__)
 
 class Sink(Protocol):
     """Where frames go. Called from the reader's thread."""
+
+    def to_set(self, reader: "Reader") -> str | None:
+        """The recipe by which the camera is to be set before the next frame; None: no other."""
+
+    def was_set(self, reader: "Reader", recipe: str, *, taken: bool) -> None:
+        """What became of it."""
 
     def wants(self, reader: "Reader", grab: Grab) -> bool:
         """Whether to decode it; False for a reader that was given up."""
@@ -72,6 +78,10 @@ class Reader:
         self.lives = self.lives or not opening or self._idle_is_life
 
     def _turn(self) -> None:
+        recipe = self._sink.to_set(self)
+        if recipe is not None:
+            assert isinstance(self._camera, Settable)
+            self._sink.was_set(self, recipe, taken=self._camera.use(recipe))
         grab = self._camera.grab()
         if grab is not None or self._idle_is_life:
             self._live()

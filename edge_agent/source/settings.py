@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from edge_agent.section import Section
+from edge_agent.trigger.settings import RecipeName
 from fleet_contract.names import Id
 from fleet_contract.units import Bytes, Hertz, Seconds
 
@@ -145,7 +146,35 @@ class PushSource(Section):
     max_image: Bytes = Field(default=32_000_000, ge=1000, le=256_000_000)
 
 
+class PartConfig(Section):
+    """What one part is made of, and how its views make one verdict."""
+
+    frames: int = Field(default=1, ge=1, le=32)
+    """Of each camera, for one trigger."""
+    spacing: Seconds = Field(default=0.0, le=60)
+    """From one frame to the next, at least: for a part that moves, or light that follows a clock."""
+    timeout: Seconds = Field(default=0.5, ge=0.01, le=60)
+    """A view that comes no sooner after the one before it is missing."""
+    rule: Literal["any_rejects", "mean_score", "max_score"] = "any_rejects"
+    views_needed: int | None = Field(default=None, ge=1)
+    """With fewer the part is no_decision; none: all of them."""
+    recipes: dict[Id, RecipeName] = Field(default={}, max_length=256)
+    """By the view's name: what the bundle calls its limits."""
+
+
+class RecipeConfig(Section):
+    """What a recipe moves at the station, before the part's first frame is taken."""
+
+    settle: Seconds = Field(default=0.0, le=60)
+    """From the change until frames show it."""
+    skip: int = Field(default=1, ge=0, le=100)
+    """Frames that are passed over after it: exposed before, and still on their way."""
+    controls: dict[Id, ControlsConfig] = Field(min_length=1, max_length=32)
+    """By the camera's id."""
+
+
 LiveConfig = MjpegSource | RtspSource | V4l2Source | GigeSource
+CameraConfig = Annotated[LiveConfig, Field(discriminator="kind")]
 SourceConfig = Annotated[
     LineCameraSource | FolderSource | VideoSource | PushSource | LiveConfig,
     Field(discriminator="kind"),

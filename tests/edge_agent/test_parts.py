@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edge_agent.looks import Look, conclude
 from edge_agent.source.base import CameraLost, Captured
-from edge_agent.views import Look, Plan, Rule, View, conclude
+from edge_agent.views import Plan, Rule, View
 from fleet_contract.inference.model import Judgement
 from fleet_contract.names import Verdict
 from tests.edge_agent.test_inspect import A, B, Bench, Model
@@ -77,12 +78,7 @@ def test_what_went_wrong_says_more_than_that_nothing_came() -> None:
 
 
 def test_a_view_is_judged_by_its_part_of_the_recipe() -> None:
-    frame = solid(1)
-    recipes = [
-        plan().recipe(Captured(frame, 1, 0.0, recipe=recipe, view=view))
-        for recipe in ("", "steel")
-        for view in (0, 1)
-    ]
+    recipes = [plan().recipe(view, recipe) for recipe in ("", "steel") for view in (0, 1)]
     assert recipes == ["", "side", "steel", "steel.side"]
 
 

@@ -18,6 +18,7 @@ from edge_agent.source.make import make_source
 from edge_agent.source.numbers import Numbers
 from edge_agent.source.parts import FreeRun
 from edge_agent.source.settings import GigeSource, LiveConfig, MjpegSource, RtspSource
+from edge_agent.source.supervised import Supervised
 from edge_agent.trigger.settings import FreeTrigger
 from fleet_contract.clock import SystemClock
 from fleet_contract.inference.preprocess import Frame
@@ -126,7 +127,8 @@ def test_what_a_reader_brings_that_was_given_up_is_not_taken_and_few_may_hang() 
 
     numbers = Numbers()
     parts = FreeRun(9, FrameCounts(), numbers, None)
-    source = LiveSource(connect, parts, numbers, None, SystemClock(), max_age_s=0.1)
+    camera = Supervised(connect, parts, SystemClock(), max_age_s=0.1)
+    source = LiveSource([camera], numbers, None, SystemClock())
     source.start(None)
     shown: list[int] = []
     deadline = time.monotonic() + 20
