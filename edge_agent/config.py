@@ -138,7 +138,7 @@ class StationConfig(Section):
     cameras: tuple[CameraConfig, ...] = Field(default=(), max_length=15)
     """Further ones, that the same trigger makes one part of with the source."""
     trigger: TriggerConfig = FreeTrigger()
-    part: PartConfig = PartConfig()
+    part: PartConfig = Field(default=PartConfig(), validate_default=True)
     recipes: dict[RecipeName, RecipeConfig] = Field(default={}, max_length=256)
     outputs: tuple[OutputConfig, ...] = ()
     guard: GuardConfig = GuardConfig()

@@ -127,8 +127,8 @@ def test_what_a_reader_brings_that_was_given_up_is_not_taken_and_few_may_hang() 
 
     numbers = Numbers()
     parts = FreeRun(9, FrameCounts(), numbers, None)
-    camera = Supervised(connect, parts, SystemClock(), max_age_s=0.1)
-    source = LiveSource([camera], numbers, None, SystemClock())
+    supervised = Supervised(connect, parts, SystemClock(), max_age_s=0.1)
+    source = LiveSource([supervised], numbers, None, SystemClock())
     source.start(None)
     shown: list[int] = []
     deadline = time.monotonic() + 20
