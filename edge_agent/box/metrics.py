@@ -16,6 +16,8 @@ METRICS: dict[str, tuple[str, str]] = {
     "loupe_unseen_parts_total": ("counter", "Parts that passed without a frame."),
     "loupe_untriggered_frames_total": ("counter", "Frames of a live camera that no part wanted."),
     "loupe_incomplete_frames_total": ("counter", "Frames that arrived damaged."),
+    "loupe_camera_settings_refused_total": ("counter", "Parts before a camera that did not take the "
+                                                       "settings of their recipe."),
     "loupe_queue_depth": ("gauge", "What waits, by queue."),
     "loupe_dropped_total": ("counter", "What was given up, by queue."),
     "loupe_output_lost": ("gauge", "1 while an output's peer is away, by output."),

@@ -34,7 +34,8 @@ def snapshot(seen: Seen) -> bytes:
     score = "" if verdict.score is None else f"  score {verdict.score:.3f}"
     why = f"  {verdict.reason}" if verdict.reason else ""
     bar = np.full((_BAR, pair.shape[1], 3), _COLOURS[verdict.verdict], np.uint8)
-    text = f"part {verdict.number}  {verdict.verdict}{why}{score}"
+    view = f"  {verdict.view}" if verdict.view else ""
+    text = f"part {verdict.number}{view}  {verdict.verdict}{why}{score}"
     scale = min(0.8, pair.shape[1] / (20 * len(text)))
     cv2.putText(bar, text, (10, 25), _FONT, scale, (255, 255, 255), 1, cv2.LINE_AA)
     return _encode(".png", np.vstack([bar, pair]))

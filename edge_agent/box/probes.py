@@ -27,7 +27,7 @@ from edge_agent.health import clock_synchronised
 from edge_agent.output.settings import GpioOutput, HttpOutput, JsonlOutput, OutputConfig
 from edge_agent.source.base import CameraLost, Captured, CounterRestarted, FrameCounts, Source
 from edge_agent.source.make import make_source
-from edge_agent.source.settings import PushSource
+from edge_agent.source.settings import PushSource, SourceConfig
 from edge_agent.state import device_key
 from edge_agent.trigger.settings import FreeTrigger
 from edge_agent.update.bundles import BundleStore
@@ -141,17 +141,24 @@ def live(station: StationConfig) -> dict[str, Any] | None:
 
 
 def camera(station: StationConfig) -> str:
-    """Opens the source, takes one frame, and holds it against what the active bundle takes."""
+    """Opens each camera, takes one frame, and holds it against what the active bundle takes."""
+    manifest = _active_manifest(station)
+    troubles = {one.camera: _camera(one, manifest) for one in (station.source, *station.cameras)}
+    told = [f"{name}: {trouble}" for name, trouble in troubles.items() if trouble]
+    return "; ".join(told if station.cameras else filter(None, troubles.values()))
+
+
+def _camera(config: SourceConfig, manifest: Manifest | None) -> str:
     # Whatever the trigger is, the line may rest: every frame will do.
     try:
-        source = make_source(station.source, FreeTrigger(), SystemClock(), FrameCounts(), _silent)
+        source = make_source(config, FreeTrigger(), SystemClock(), FrameCounts(), _silent)
     except LoupeError as error:
         return str(error)
     try:
-        if isinstance(station.source, PushSource):
+        if isinstance(config, PushSource):
             return ""
         source.start(None)
-        return _frame(source, _active_manifest(station))
+        return _frame(source, manifest)
     finally:
         source.close()
 

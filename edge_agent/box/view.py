@@ -106,6 +106,7 @@ class View:
             ("loupe_unseen_parts_total", {}, meter.dropped_frames),
             ("loupe_untriggered_frames_total", {}, meter.frames.dropped),
             ("loupe_incomplete_frames_total", {}, meter.frames.incomplete),
+            ("loupe_camera_settings_refused_total", {}, meter.frames.unset),
             ("loupe_link_online", {}, state["online"]),
         ]
 

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 
@@ -26,7 +25,7 @@ from hil.camera.camera import CameraSpec
 from hil.camera.client import Bench
 from hil.camera.server import serving
 from tests.support.broker import free_port
-from tests.support.peers import Peer, gige_peer, mjpeg_peer, running
+from tests.support.peers import Peer, coloured_peer, gige_peer, running
 from tests.support.tiny_bundle import solid
 from tests.support.wait import eventually
 
@@ -68,15 +67,6 @@ def shown(captured: list[Captured]) -> list[tuple[int, int, str]]:
 
 def colour(frame: np.ndarray[Any, Any]) -> str:
     return ("red", "green", "blue")[int(frame[-4:, -4:].mean(axis=(0, 1)).argmax())]
-
-
-def coloured_peer(folder: Path, name: str) -> tuple[Peer, str]:
-    """A network camera whose picture is of one colour."""
-    peer, url = mjpeg_peer(folder)
-    image = np.zeros((48, 64, 3), np.uint8)
-    image[:, :, ("blue", "green", "red").index(name)] = 200
-    (folder / "1.jpg").write_bytes(bytes(cv2.imencode(".jpg", image)[1]))
-    return peer, url
 
 
 @contextmanager

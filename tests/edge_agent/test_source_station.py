@@ -6,7 +6,7 @@ import socket
 from pathlib import Path
 
 from tests.support.broker import free_port
-from tests.support.peers import mjpeg_peer, running
+from tests.support.peers import coloured_peer, mjpeg_peer, running
 from tests.support.scene import Scene
 from tests.support.station import Station
 from tests.support.wait import eventually
@@ -83,3 +83,54 @@ def test_a_trigger_ends_in_a_stored_verdict_whatever_becomes_of_camera_and_agent
     assert [(number, reason) for number, *_, reason in stored[3:]] == [
         (4, "camera_gap"), (5, "camera_gap"),
     ]  # fmt: skip
+
+
+COLOURS = """
+kind = "mjpeg"
+url = "{top}"
+camera = "top"
+[[cameras]]
+kind = "mjpeg"
+url = "{side}"
+camera = "side"
+[trigger]
+kind = "http"
+port = {port}
+timeout = "300ms"
+"""
+
+
+def test_two_cameras_make_one_part_whose_verdict_names_the_view_that_decided(
+    scene: Scene, tmp_path: Path
+) -> None:
+    port = free_port()
+    (top, top_url), (side, side_url) = [
+        coloured_peer(tmp_path / name, name) for name in ("green", "red")
+    ]
+    station = Station(
+        tmp_path / "station", scene.broker, scene.device, scene.server.roots(),
+        COLOURS.format(top=top_url, side=side_url, port=port), probation=1,
+    )  # fmt: skip
+    digest = scene.release()
+    with running(top), running(side):
+        station.start()
+        try:
+            scene.server.assign(scene.device, digest)
+            eventually(lambda: answers(port), 20, "the trigger is there")
+            scene.becomes_active(digest)
+            seen = fire(port, "SN-1")
+            eventually(lambda: seen in scene.numbers(), 20, "the part is stored")
+            side.kill()
+            eventually(lambda: "camera side is lost" in station.log, 10, "the camera is lost")
+            half = fire(port, "SN-2")
+            eventually(lambda: half in scene.numbers(), 20, "the part is stored")
+            assert station.stop() == 0
+        finally:
+            station.kill()
+    stored = {
+        one.number: (str(one.verdict), one.reason, one.view, one.external_id)
+        for one in scene.server.verdicts(scene.device)
+    }
+    assert stored[seen] == ("reject", "", "side", "SN-1")
+    assert stored[half] == ("no_decision", "view_missing", "side", "SN-2")
+    assert {window.camera for window in scene.server.windows(scene.device)} == {"top", "side"}

@@ -70,6 +70,15 @@ def mjpeg_peer(folder: Path, *words: str) -> tuple[Peer, str]:
     return Peer(command, port), f"http://name:secret@127.0.0.1:{port}/stream?quality=9"
 
 
+def coloured_peer(folder: Path, name: str) -> tuple[Peer, str]:
+    """A network camera whose picture is red, green or blue all over; its address."""
+    peer, url = mjpeg_peer(folder)
+    image = np.zeros((48, 64, 3), np.uint8)
+    image[:, :, ("blue", "green", "red").index(name)] = 200
+    (folder / "1.jpg").write_bytes(bytes(cv2.imencode(".jpg", image)[1]))
+    return peer, url
+
+
 def rtsp_peer() -> tuple[Peer, str]:
     """It sends red pictures, 96x64; its address."""
     port = free_port()
