@@ -40,6 +40,7 @@ camera = "cam-1"
 channels = 3
 depth = 8                       # bits of a channel, or 16
 timeout = "5s"
+# mm_per_pixel = 0.05           # of every kind: by `loupe-agent calibrate`; left out: the bundle's
 
 # [source]                      # image files in the order of their names
 # kind = "folder"

@@ -150,7 +150,8 @@ class Inspector:
 
     def _look(self, part: OpenPart, captured: Captured) -> None:
         recipe, began_s = self._plan.recipe(captured.view, captured.recipe), self._clock.monotonic()
-        judgement, reason, fault = _judge(part.active, captured, recipe)
+        scale = self._plan.views[captured.view].mm_per_pixel
+        judgement, reason, fault = _judge(part.active, captured, recipe, scale)
         judged_s = self._clock.monotonic()
         if len(self._open) > _MOST_PICTURES:
             captured = replace(captured, frame=None)
@@ -419,7 +420,7 @@ def _threshold(active: Loaded | None, recipe: str) -> float:
 
 
 def _judge(
-    active: Loaded | None, captured: Captured, recipe: str
+    active: Loaded | None, captured: Captured, recipe: str, scale: float | None
 ) -> tuple[Judgement | None, str, bool]:
     """Judgement, or the reason why there is none and whether it is the runtime's fault."""
     if captured.frame is None:
@@ -427,7 +428,7 @@ def _judge(
     if active is None:
         return None, "model_not_ready", False
     try:
-        return active.model.judge(captured.frame, recipe), "", False
+        return active.model.judge(captured.frame, recipe, scale), "", False
     except UnknownRecipe:
         return None, "unknown_recipe", False
     except DataError:

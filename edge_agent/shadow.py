@@ -119,4 +119,5 @@ class ShadowRunner:
 
     def _one(self, look: Look) -> Judgement:
         assert look.captured.frame is not None
-        return self._model.judge(look.captured.frame, look.recipe)
+        scale = self._plan.views[look.captured.view].mm_per_pixel
+        return self._model.judge(look.captured.frame, look.recipe, scale)

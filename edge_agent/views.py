@@ -23,6 +23,8 @@ class View:
     camera: str
     recipe: str = ""
     """What the bundle calls this view's own limits."""
+    mm_per_pixel: float | None = None
+    """By the camera's calibration; None: as the bundle says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,11 @@ class Plan:
     def recipe(self, view: int, recipe: str) -> str:
         """By what a view is judged: the part's recipe, the view's own, or `part.view`."""
         return ".".join(word for word in (recipe, self.views[view].recipe) if word)
+
+    @property
+    def uncalibrated(self) -> list[str]:
+        """Cameras of which the station does not know how large a pixel is."""
+        return sorted({view.camera for view in self.views if view.mm_per_pixel is None})
 
     def enough_without(self, cameras: set[str]) -> bool:
         """Whether parts can be decided while these cameras are away."""

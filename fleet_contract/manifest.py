@@ -143,12 +143,20 @@ class Limit(Part):
 class Acceptance(Part):
     """Limits on located defects, beside the score."""
 
-    mm_per_pixel: float = Field(gt=0)
-    """Of the frame as the camera gives it."""
+    mm_per_pixel: float | None = Field(default=None, gt=0)
+    """Of the frames that the bundle was made with; a station's own calibration goes before. None:
+    sizes are known at calibrated stations alone, and elsewhere what has a limit is not accepted."""
     level: float = Field(default=0.5, gt=0, lt=1)
     """Heat above which a place belongs to a defect."""
     zones: list[Zone] = Field(default_factory=list, max_length=64)
     limits: list[Limit] = Field(min_length=1, max_length=256)
+
+    @property
+    def needs_scale(self) -> bool:
+        """Whether a station must be calibrated to hold these limits."""
+        return self.mm_per_pixel is None and any(
+            limit.max_length_mm or limit.max_area_mm2 for limit in self.limits
+        )
 
     @model_validator(mode="after")
     def _zones_are_known(self) -> Self:
@@ -182,6 +190,12 @@ class Decision(Part):
     acceptance: Acceptance | None = None
     recipes: dict[str, Recipe] = Field(default_factory=dict, max_length=256)
     """By the recipe's name, as the line's trigger gives it."""
+
+    @property
+    def needs_scale(self) -> bool:
+        """Whether the limits of the line or of a recipe are for calibrated stations alone."""
+        known = [self.acceptance, *(recipe.acceptance for recipe in self.recipes.values())]
+        return any(one is not None and one.needs_scale for one in known)
 
     def for_recipe(self, recipe: str) -> "Decision":
         """With what the recipe decides otherwise; '' is the line without a recipe.

@@ -13,19 +13,26 @@ from fleet_contract.units import Bytes, Hertz, Seconds
 Depth = Literal[8, 16]
 
 
-class LineCameraSource(Section):
+class CameraSection(Section):
+    """What all sources have in common."""
+
+    camera: Id = "cam-1"
+    mm_per_pixel: float | None = Field(default=None, gt=0)
+    """By `loupe-agent calibrate`: goes before the bundle's for limits in mm."""
+
+
+class LineCameraSource(CameraSection):
     """A camera with numbered triggers and a buffer, over HTTP."""
 
     kind: Literal["line_camera"]
     url: str = Field(pattern=r"^http://[^/]+$")
-    camera: Id = "cam-1"
     channels: Literal[1, 3] = 3
     depth: Depth = 8
     timeout: Seconds = Field(default=5.0, ge=0.2)
     """A camera that does not answer for this long is lost."""
 
 
-class FolderSource(Section):
+class FolderSource(CameraSection):
     """Image files in the order of their names, at a rate."""
 
     kind: Literal["folder"]
@@ -35,10 +42,9 @@ class FolderSource(Section):
     channels: Literal[1, 3] = 3
     depth: Depth = 8
     repeat: bool = False
-    camera: Id = "cam-1"
 
 
-class VideoSource(Section):
+class VideoSource(CameraSection):
     """The frames of a video file in their order, at a rate."""
 
     kind: Literal["video"]
@@ -46,13 +52,11 @@ class VideoSource(Section):
     rate: Hertz = Field(default=4.0, gt=0)
     channels: Literal[1, 3] = 3
     repeat: bool = False
-    camera: Id = "cam-1"
 
 
-class LiveSection(Section):
+class LiveSection(CameraSection):
     """What all cameras have in common that send by themselves."""
 
-    camera: Id = "cam-1"
     channels: Literal[1, 3] = 3
     queue: int = Field(default=4, ge=1, le=1000)
     """Frames that may wait for the inspection."""
@@ -131,14 +135,13 @@ class GigeSource(LiveSection):
     controls: ControlsConfig = ControlsConfig()
 
 
-class PushSource(Section):
+class PushSource(CameraSection):
     """Images that another program sends by HTTP: POST /parts."""
 
     kind: Literal["push"]
     host: str = "127.0.0.1"
     port: int = Field(ge=0, le=65535)
     """0 takes any free one."""
-    camera: Id = "cam-1"
     channels: Literal[1, 3] = 3
     depth: Depth = 8
     queue: int = Field(default=16, ge=1, le=1000)

@@ -29,8 +29,9 @@ def names(
 
 def plan_of(source: SourceConfig, cameras: Sequence[CameraConfig], part: PartConfig) -> Plan:
     """The views of each part."""
+    scales = {one.camera: one.mm_per_pixel for one in (source, *cameras)}
     views = tuple(
-        View(name, camera, part.recipes.get(name, ""))
+        View(name, camera, part.recipes.get(name, ""), scales[camera])
         for name, camera in names(source, cameras, part.frames)
     )
     return Plan(views, part.rule, part.views_needed or len(views))

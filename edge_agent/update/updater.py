@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from edge_agent.config import StationConfig
-from edge_agent.loaded import Loaded, load_bundle
+from edge_agent.loaded import Loaded, check_scale, load_bundle
 from edge_agent.update.bundles import BundleStore, DiskFullError
 from edge_agent.update.durable import Durable
 from edge_agent.update.fetch import Cancelled, Fetcher
@@ -23,6 +23,7 @@ from edge_agent.update.plan import Step, plan
 from edge_agent.update.probation import Outcome, Probation
 from edge_agent.update.target import Target, Update
 from edge_agent.update.trial import run_trial
+from fleet_contract.archive import load_folder
 from fleet_contract.board import Board
 from fleet_contract.errors import BundleError, LoupeError, ModelError, StateError, TransferError
 from fleet_contract.names import Slot, UpdateState
@@ -209,7 +210,8 @@ class Updater:
             return None
 
     def _load(self, digest: str) -> Loaded:
-        return load_bundle(self._store.folder(digest), digest, self._board)
+        folder = self._store.folder(digest)
+        return load_bundle(folder, digest, self._board, self.config.plan.uncalibrated)
 
     # Orders and assignments.
 
@@ -320,6 +322,8 @@ class Updater:
 
     def _unpack(self, target: Target) -> None:
         self._store.unpack(target.digest)
+        manifest = load_folder(self._store.folder(target.digest))
+        check_scale(manifest, self.config.plan.uncalibrated)
         self._durable.advance(target, Event.UNPACKED)
         self._store.clean(self._durable.needed(), self._durable.arriving())
 

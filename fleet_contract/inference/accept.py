@@ -1,5 +1,6 @@
 """Acceptance limits: defects are located in the heat map, measured, and held against the line's limits."""
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -64,13 +65,19 @@ def locate(
     return tuple(sorted(found, key=lambda defect: -defect.area_px))
 
 
-def allowed(defects: tuple[FoundDefect, ...], acceptance: Acceptance) -> bool:
-    """Whether limits allow all of `defects`; a defect that no limit speaks of is not allowed."""
+def allowed(
+    defects: tuple[FoundDefect, ...], acceptance: Acceptance, mm_per_pixel: float | None = None
+) -> bool:
+    """Whether limits allow all of `defects`; a defect that no limit speaks of is not allowed.
+
+    Nor is one with a limit of its size where neither the station (`mm_per_pixel`) nor the bundle
+    knows the scale.
+    """
     scopes = [[d for d in defects if _covers(limit, d, acceptance)] for limit in acceptance.limits]
     covered = {id(defect) for scope in scopes for defect in scope}
     if any(id(defect) not in covered for defect in defects):
         return False
-    scale = acceptance.mm_per_pixel
+    scale = mm_per_pixel or acceptance.mm_per_pixel or math.inf
     return all(
         _within(limit, scope, scale) for limit, scope in zip(acceptance.limits, scopes, strict=True)
     )
@@ -79,10 +86,10 @@ def allowed(defects: tuple[FoundDefect, ...], acceptance: Acceptance) -> bool:
 def _within(limit: Limit, scope: list[FoundDefect], mm_per_pixel: float) -> bool:
     if limit.max_count is not None and len(scope) > limit.max_count:
         return False
-    longest = max((d.length_px for d in scope), default=0.0) * mm_per_pixel
+    longest = max((d.length_px * mm_per_pixel for d in scope), default=0.0)
     if limit.max_length_mm is not None and longest > limit.max_length_mm * _ROUNDING:
         return False
-    largest = max((d.area_px for d in scope), default=0.0) * mm_per_pixel**2
+    largest = max((d.area_px * mm_per_pixel**2 for d in scope), default=0.0)
     return limit.max_area_mm2 is None or largest <= limit.max_area_mm2 * _ROUNDING
 
 

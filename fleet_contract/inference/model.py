@@ -63,9 +63,12 @@ class BundleModel:
         """`runtime/precision`, as golden scores are keyed."""
         return f"{self.files[0].runtime}/{self.files[0].precision}"
 
-    def judge(self, frame: Frame, recipe: str = "") -> Judgement:
-        """Raises DataError for a frame that breaks the schema or a recipe that is not known,
-        ModelError for a model that fails."""
+    def judge(self, frame: Frame, recipe: str = "", mm_per_pixel: float | None = None) -> Judgement:
+        """`mm_per_pixel` is the station's own; None: the bundle's.
+
+        Raises DataError for a frame that breaks the schema or a recipe that is not known, ModelError
+        for a model that fails.
+        """
         start = time.perf_counter()
         check_frame(frame, self.manifest.input)
         decision = self.manifest.decision.for_recipe(recipe)
@@ -80,7 +83,7 @@ class BundleModel:
             defects = locate(sigmoid(output.mask_logits), output.kind_logits,
                              self.manifest.classes, size, decision.acceptance.level)  # fmt: skip
             # What raised the score but cannot be located cannot be measured: it stays a reject.
-            if defects and allowed(defects, decision.acceptance):
+            if defects and allowed(defects, decision.acceptance, mm_per_pixel):
                 verdict = Verdict.ACCEPT
         elapsed_ms = (time.perf_counter() - start) * 1e3
         return Judgement(verdict, output.score, output.mask_logits, elapsed_ms, defects)

@@ -70,12 +70,14 @@ class Model:
     def __init__(self, clock: ManualClock) -> None:
         self._clock = clock
         self.score, self.takes_s = 0.2, 0.0
+        self.scales: list[float | None] = []
         self.error: Exception | None = None
         self.manifest: Manifest = SimpleNamespace(  # type: ignore[assignment]
             decision=Decision(threshold=0.5, near_margin=0.0, recipes={"steel": Recipe()})
         )
 
-    def judge(self, frame: Frame, recipe: str = "") -> Judgement:
+    def judge(self, frame: Frame, recipe: str = "", mm_per_pixel: float | None = None) -> Judgement:
+        self.scales.append(mm_per_pixel)
         if recipe not in ("", "steel"):
             raise UnknownRecipe(f"no recipe {recipe}")
         assert frame.dtype == np.uint8

@@ -10,11 +10,12 @@ from edge_agent.looks import Look, conclude
 from edge_agent.source.base import CameraLost, Captured
 from edge_agent.views import Plan, Rule, View
 from fleet_contract.inference.model import Judgement
+from fleet_contract.inference.preprocess import Frame
 from fleet_contract.names import Verdict
 from tests.edge_agent.test_inspect import A, B, Bench, Model
 from tests.support.tiny_bundle import solid
 
-VIEWS = (View("top", "top"), View("side", "side", "side"))
+VIEWS = (View("top", "top", mm_per_pixel=0.05), View("side", "side", "side"))
 
 
 def plan(rule: Rule = "any_rejects", needed: int = 2) -> Plan:
@@ -88,9 +89,10 @@ def test_a_view_is_judged_by_its_part_of_the_recipe() -> None:
 class Colours(Model):
     """The score is the mean red of the picture; the bundle knows recipes for the side."""
 
-    def judge(self, frame: np.ndarray, recipe: str = "") -> Judgement:
+    def judge(self, frame: Frame, recipe: str = "", mm_per_pixel: float | None = None) -> Judgement:
         self.score = float(frame[..., 0].mean()) / 255
-        return super().judge(frame, "steel" if recipe in ("side", "steel.side") else recipe)
+        known = "steel" if recipe in ("side", "steel.side") else recipe
+        return super().judge(frame, known, mm_per_pixel)
 
 
 @pytest.fixture
@@ -122,6 +124,7 @@ def test_two_views_end_in_one_verdict_with_one_number(bench: Bench) -> None:
     steps = [view(1, 0, external_id="SN-1"), view(1, 1, 230, external_id="SN-1")]
     assert verdicts(bench, *steps, parts=1) == [(1, "reject", "", "side")]
     assert bench.gate.verdicts[0].external_id == "SN-1"
+    assert bench.model.scales == [0.05, None]
     seen = bench.inspector.lately.find(1)
     assert seen is not None
     assert seen.picture is not None

@@ -69,6 +69,34 @@ def test_a_dent_of_24_by_8_pixels_at_a_tenth_of_a_millimetre(limit: Limit, withi
     assert allowed(found, acceptance(limit)) is within
 
 
+@pytest.mark.parametrize(
+    ("limit", "bundle", "station", "within"),
+    [
+        (Limit(max_length_mm=2.4), 0.1, 0.2, False),
+        (Limit(max_length_mm=2.4), 0.5, 0.1, True),
+        (Limit(max_length_mm=2.4), None, 0.1, True),
+        (Limit(max_length_mm=2.4), None, None, False),
+        (Limit(max_area_mm2=1e6), None, None, False),
+        (Limit(max_count=1), None, None, True),
+    ],
+)
+def test_the_stations_calibration_goes_before_the_bundles_scale(
+    limit: Limit, bundle: float | None, station: float | None, within: bool
+) -> None:
+    found = locate(heat((10, 20, 6, 2)), None, ["dent"], SIZE, 0.5)
+    rules = Acceptance(mm_per_pixel=bundle, limits=[limit])
+    assert allowed(found, rules, station) is within
+    assert allowed((), rules), "no defect needs no scale"
+
+
+def test_only_limits_of_size_need_a_scale() -> None:
+    sized = Acceptance(limits=[Limit(max_length_mm=1.0)])
+    assert sized.needs_scale
+    assert not Acceptance(limits=[Limit(max_area_mm2=0.0, max_count=2)]).needs_scale
+    assert Decision(threshold=0.5, recipes={"matt": Recipe(acceptance=sized)}).needs_scale
+    assert not Decision(threshold=0.5, acceptance=acceptance(Limit(max_length_mm=1))).needs_scale
+
+
 def test_a_zone_has_limits_of_its_own() -> None:
     face = Zone(name="face", corners=[(0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0)])
     rules = acceptance(Limit(zone="face", max_count=0), Limit(max_count=5), zones=[face])
