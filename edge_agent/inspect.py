@@ -5,30 +5,30 @@ numbers prove it. Everything that changes what judges is done between two parts,
 """
 
 import logging
-import queue
 import threading
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import replace
+from functools import partial
 
-import cv2
-
+from edge_agent.beside import Beside
 from edge_agent.box.lately import Lately
+from edge_agent.canary import Canary, Share
+from edge_agent.canary import Watch as CanaryWatch
 from edge_agent.health import Meter
+from edge_agent.judging import LATE, is_silent, look_at
 from edge_agent.link_rules import Backoff
 from edge_agent.loaded import Loaded
-from edge_agent.looks import Conclusion, Look, OpenPart, conclude
+from edge_agent.looks import Look, OpenPart, conclude
+from edge_agent.orders import Orders
 from edge_agent.output.base import Output
 from edge_agent.report import Judged, Report
 from edge_agent.sampling import SamplePolicy
-from edge_agent.shadow import ShadowRunner, Work
+from edge_agent.shadow import ShadowRunner
 from edge_agent.source.base import GAP, CameraLost, Captured, CounterRestarted, Progress, Source
 from edge_agent.update.updater import Watch
 from edge_agent.views import Plan
 from fleet_contract.clock import Clock
-from fleet_contract.errors import DataError, ModelError, StateError, UnknownRecipe
-from fleet_contract.inference.model import Judgement
 from fleet_contract.messages import PartVerdict
 from fleet_contract.names import Verdict
 
@@ -67,13 +67,13 @@ class Inspector:
         self._tell = tell
         self._active: Loaded | None = None
         self._watch: Watch | None = None
-        self._shadow: ShadowRunner | None = None
+        self._beside = Beside(plan, report, self._wanted)
+        self._active_s: float | None = None
+        """About the longest that the active bundle takes for a view."""
         self.lately = Lately(clock)
         """What the last parts looked like, for the person at the box."""
-        self._between: queue.SimpleQueue[tuple[Callable[[], None], Future[None]]]
-        self._between = queue.SimpleQueue()
+        self._orders = Orders()
         self._stop = threading.Event()
-        self._ended = threading.Event()
         self._backoff = Backoff(0.2, 5)
         self._lost: set[str] = set()
         """Cameras that are away."""
@@ -84,13 +84,12 @@ class Inspector:
     def inspecting(self) -> bool:
         """Whether parts are judged at present."""
         enough = not self._lost or self._plan.enough_without(self._lost)
-        return self._active is not None and enough and not self._ended.is_set()
+        return self._active is not None and enough and not self._orders.ended
 
     @property
     def shadow_waiting(self) -> int:
         """Frames that wait for the candidate."""
-        shadow = self._shadow
-        return shadow.waiting if shadow else 0
+        return self._beside.waiting
 
     @property
     def given_up(self) -> int:
@@ -107,25 +106,36 @@ class Inspector:
             while not self._stop.is_set():
                 self._turn()
         finally:
-            self._ended.set()
-            if self._shadow is not None:
-                self._shadow.end()
-                self._shadow.join()
-            self._take_pairs()
+            self._orders.end()
+            self._beside.close()
             self._report.close()
             self._source.close()
             self._output.close()
-            self._refuse_orders()
 
     def _turn(self) -> None:
         self.turned_s = self._clock.monotonic()
-        self._take_orders()
+        self._orders.take()
         captured = self._capture()
+        if self._beside.owes and self._spare(captured):
+            self._beside.pay(self._active)
         if captured is not None:
             self._gap(captured.trigger)
             self._view(captured)
-        self._take_pairs()
+        self._beside.settle()
         self._report.tick()
+
+    def _spare(self, captured: Captured | None) -> bool:
+        """Whether there is time for a second word: the part at hand would still be in time."""
+        if captured is None:
+            return True
+        left_s = captured.arrival_s + self._deadline_s - self._clock.monotonic()
+        return left_s > 3 * self._reserve_s
+
+    @property
+    def _reserve_s(self) -> float:
+        """What the active bundle needs for a part."""
+        per_view_s = self._deadline_s if self._active_s is None else self._active_s
+        return per_view_s * len(self._plan.views)
 
     def _view(self, captured: Captured) -> None:
         """One view, judged as it comes; its part ends once all of its views came."""
@@ -144,18 +154,43 @@ class Inspector:
         if captured.trigger <= (self._report.progress.trigger or 0):
             return None
         progress = self._report.progress.at(captured.trigger)
-        self._open.append(OpenPart(progress, captured, self._active))
+        canary = self._beside.whose(progress.part)
+        judges = canary.loaded if canary else self._active
+        self._open.append(OpenPart(progress, captured, judges, canary))
         self._expect(progress.part, captured.arrival_s + self._deadline_s)
         return self._open[-1]
 
     def _look(self, part: OpenPart, captured: Captured) -> None:
-        recipe, began_s = self._plan.recipe(captured.view, captured.recipe), self._clock.monotonic()
-        scale = self._plan.views[captured.view].mm_per_pixel
-        judgement, reason, fault = _judge(part.active, captured, recipe, scale)
-        judged_s = self._clock.monotonic()
+        look = self._judged(part, captured)
+        if part.canary is not None and part.failed is None and is_silent(look):
+            part.failed = look
+            self._hand_over(part)
+            look = self._judged(part, captured)
         if len(self._open) > _MOST_PICTURES:
-            captured = replace(captured, frame=None)
-        part.looks.append(Look(captured, recipe, judgement, reason, fault, began_s, judged_s))
+            look = replace(look, captured=replace(captured, frame=None))
+        part.looks.append(look)
+
+    def _hand_over(self, part: OpenPart) -> None:
+        """The active bundle judges all views of a part that was the candidate's."""
+        part.active = self._active
+        part.looks = [self._judged(part, look.captured) for look in part.looks]
+
+    def _judged(self, part: OpenPart, captured: Captured) -> Look:
+        if part.canary is not None and part.failed is None:
+            judge = partial(part.canary.judge, patience_s=self._patience_s(part))
+            return look_at(judge, captured, self._plan, self._clock)
+        active = part.active.model.judge if part.active else None
+        look = look_at(active, captured, self._plan, self._clock)
+        if look.judgement is not None and part.active is self._active:
+            # A single slow one is forgotten over some dozens of others.
+            self._active_s = max(look.judged_s - look.began_s, 0.98 * (self._active_s or 0.0))
+        return look
+
+    def _patience_s(self, part: OpenPart) -> float:
+        """How long the candidate is waited for: until the active bundle would only just be in time,
+        but half of what is left in any case."""
+        left_s = part.first.arrival_s + self._deadline_s - self._clock.monotonic()
+        return max(left_s - self._reserve_s, left_s / 2)
 
     def _end_open(self) -> None:
         """Ends what is open: the views that it still lacks will not come."""
@@ -171,13 +206,14 @@ class Inspector:
         end = conclude(self._plan, part.looks, lambda recipe: _threshold(active, recipe))
         latency_s = last.judged_s - first.arrival_s
         late = end.score is not None and latency_s > self._deadline_s
-        fault = any(look.fault for look in part.looks)
+        fault = any(look.fault for look in (part.failed, *part.looks) if look is not None)
         verdict = PartVerdict(
             number=part.progress.part,
             verdict=Verdict.NO_DECISION if late else end.verdict,
-            reason="deadline" if late else end.reason,
+            reason=LATE if late else end.reason,
             score=end.score,
             digest=active.digest if active else None,
+            slot="candidate" if part.canary else "active",
             latency_ms=latency_s * 1e3,
             time_s=self._clock.time(),
             recipe=first.recipe,
@@ -186,17 +222,17 @@ class Inspector:
         )
         self._act(verdict)
         acted_s = self._clock.monotonic()
-        self._report.part(Judged(verdict, late, fault), part.progress)
+        judged = _counted(part, verdict, late, fault)
+        self._report.part(judged, part.progress)
         self.meter.part(verdict, acted_s)
         self.lately.part(verdict, end.look.captured.frame, end.look.judgement)
         self._measure(part)
-        self._choose_sample(verdict, end.look)
+        self._choose_sample(verdict, end.look, active)
         if end.score is not None:
-            self._offer(part, end, end.score)
+            self._beside.judged(part, end, end.score)
         # Without a picture a part says nothing of the bundle; nor one that an older one judged.
-        seen = any(look.captured.frame is not None for look in part.looks)
-        if active is not None and active is self._active and seen:
-            self._watch_part(verdict, late, fault)
+        if any(look.captured.frame is not None for look in part.looks):
+            self._watch_part(part, judged)
         came_s = last.captured.arrival_s
         times = (came_s, last.began_s, last.judged_s, acted_s, self._clock.monotonic())
         self.meter.stages.part(*times)
@@ -217,7 +253,8 @@ class Inspector:
 
     def _capture(self) -> Captured | None:
         try:
-            captured = self._source.next(_WAIT_S)
+            # A line that stands still is the time for what is owed.
+            captured = self._source.next(0.0 if self._beside.owes else _WAIT_S)
         except CounterRestarted as error:
             self._restarted(error)
             return None
@@ -288,11 +325,11 @@ class Inspector:
         if self.meter.output_failures == 1:
             self._tell("fault", f"the line's output fails: {error}", "error")
 
-    def _choose_sample(self, verdict: PartVerdict, look: Look) -> None:
+    def _choose_sample(self, verdict: PartVerdict, look: Look, judge: Loaded | None) -> None:
         if look.captured.frame is None:
             return
         # Without a score nothing is near a threshold; the recipe may then be one that is not known.
-        decision = self._active.model.manifest.decision if self._active else None
+        decision = judge.model.manifest.decision if judge else None
         if decision is not None and verdict.score is not None:
             decision = decision.for_recipe(look.recipe)
         why = self._policy.choose(
@@ -309,22 +346,9 @@ class Inspector:
         if why is not None:
             self._report.sample(why, look.captured.frame, verdict, camera=self._name(look))
 
-    # The candidate beside the active bundle.
-
-    def _offer(self, part: OpenPart, end: Conclusion, score: float) -> None:
-        looks = [look for look in part.looks if look.judgement is not None]
-        kept = all(look.captured.frame is not None for look in looks)
-        if self._shadow is None or part.active is None or end.look.judgement is None or not kept:
-            return
-        judgement = replace(end.look.judgement, verdict=end.verdict, score=score)
-        work = Work(part.progress.part, looks, end.look, part.active.digest, judgement)
-        if not self._shadow.offer(work):
-            self._report.shed()
-
-    def _take_pairs(self) -> None:
-        for pair in self._shadow.results() if self._shadow else ():
-            if self._report.pair(pair) and self._policy.disagreement(self._clock.monotonic()):
-                self._report.disagreement(pair, self._plan.views[pair.view].name)
+    def _wanted(self) -> bool:
+        """Whether one more disagreement may be sent."""
+        return self._policy.disagreement(self._clock.monotonic())
 
     # Between two parts.
 
@@ -334,27 +358,35 @@ class Inspector:
         Nothing here waits for the disk: the line must not. Raises StateError when inspection has
         ended.
         """
-        self._do_between(lambda: self._set_active(loaded, watch))
+        self._orders.do(lambda: self._set_active(loaded, watch))
 
     def shadow(self, candidate: Loaded | None) -> None:
         """Runs `candidate` beside the active bundle, or none. Raises StateError when ended."""
+        limit, plan = self._shadow_queue, self._plan
+        self._put(lambda: (ShadowRunner(candidate, limit, plan) if candidate else None, None))
 
-        ended: list[ShadowRunner] = []
+    def canary(self, candidate: Loaded, share: Share, watch: CanaryWatch) -> None:
+        """From the next part on `candidate` judges its share. Raises StateError when ended."""
+        self._put(lambda: (None, Canary(candidate, share, watch, self._shadow_queue)))
 
-        def exchange() -> None:
-            if self._shadow is not None:
-                self._shadow.end()
-                self._take_pairs()
-                ended.append(self._shadow)
-            self._shadow = None
-            if candidate is not None:
-                self._shadow = ShadowRunner(candidate, self._shadow_queue, self._plan)
-            self._report.swap(self._report.digest, candidate.digest if candidate else None)
-
-        self._do_between(exchange)
-        for runner in ended:
+    def _put(self, made: Callable[[], tuple[ShadowRunner | None, Canary | None]]) -> None:
+        ended: list[ShadowRunner | Canary] = []
+        self._orders.do(lambda: ended.extend(self._exchange(*made())))
+        for one in ended:
             # Here, and not between two parts: a candidate that hangs must not hold up the line.
-            runner.join()
+            one.join()
+
+    def _exchange(
+        self, shadow: ShadowRunner | None, canary: Canary | None
+    ) -> list[ShadowRunner | Canary]:
+        for part in self._open:
+            if part.canary is not None:
+                # The rest of its views would find the candidate gone.
+                part.canary = None
+                self._hand_over(part)
+        ended = self._beside.put(shadow, canary)
+        self._report.swap(self._report.digest, self._beside.digest)
+        return ended
 
     def request_samples(self, count: int) -> None:
         """The next `count` parts are sent as samples. Raises StateError when ended."""
@@ -362,7 +394,7 @@ class Inspector:
         def add() -> None:
             self._report.requested += count
 
-        self._do_between(add)
+        self._orders.do(add)
 
     def sample_by(self, policy: SamplePolicy) -> None:
         """Chooses samples by another policy from the next part on. Raises StateError when ended."""
@@ -370,41 +402,25 @@ class Inspector:
         def exchange() -> None:
             self._policy = policy
 
-        self._do_between(exchange)
+        self._orders.do(exchange)
 
     def stop(self) -> None:
         """Ends the loop after the part that it is at."""
         self._stop.set()
 
-    def _do_between(self, act: Callable[[], None]) -> None:
-        if self._ended.is_set():
-            raise StateError("inspection has ended")
-        done: Future[None] = Future()
-        self._between.put((act, done))
-        while not done.done() and not self._ended.wait(0.02):
-            pass
-        if not done.done():
-            self._refuse_orders()
-        done.result(timeout=5)
-
-    def _take_orders(self) -> None:
-        while not self._between.empty():
-            act, done = self._between.get()
-            act()
-            done.set_result(None)
-
-    def _refuse_orders(self) -> None:
-        while not self._between.empty():
-            _, done = self._between.get()
-            done.set_exception(StateError("inspection has ended"))
-
     def _set_active(self, loaded: Loaded | None, watch: Watch | None) -> None:
-        self._active, self._watch = loaded, watch
-        candidate = self._shadow.digest if self._shadow else None
-        self._report.swap(loaded.digest if loaded else None, candidate)
+        self._active, self._watch, self._active_s = loaded, watch, None
+        self._report.swap(loaded.digest if loaded else None, self._beside.digest)
 
-    def _watch_part(self, verdict: PartVerdict, late: bool, fault: bool) -> None:
-        if self._watch is None:
+    def _watch_part(self, part: OpenPart, judged: Judged) -> None:
+        verdict, late, fault = judged.verdict, judged.late, judged.fault
+        if part.canary is not None:
+            word = Verdict.NO_DECISION if judged.failed else verdict.verdict
+            score = None if judged.failed else verdict.score
+            if not part.canary.watch.part(word, score, late=late, fault=fault):
+                self._exchange(None, None)
+            return
+        if self._watch is None or part.active is None or part.active is not self._active:
             return
         outcome = self._watch.probation.part(verdict.verdict, verdict.score, late=late, fault=fault)
         if outcome is not None:
@@ -419,23 +435,11 @@ def _threshold(active: Loaded | None, recipe: str) -> float:
     return active.model.manifest.decision.for_recipe(recipe).threshold if active else 0.0
 
 
-def _judge(
-    active: Loaded | None, captured: Captured, recipe: str, scale: float | None
-) -> tuple[Judgement | None, str, bool]:
-    """Judgement, or the reason why there is none and whether it is the runtime's fault."""
-    if captured.frame is None:
-        return None, captured.reason, False
-    if active is None:
-        return None, "model_not_ready", False
-    try:
-        return active.model.judge(captured.frame, recipe, scale), "", False
-    except UnknownRecipe:
-        return None, "unknown_recipe", False
-    except DataError:
-        return None, "frame_schema", False
-    except (ModelError, cv2.error, ValueError, MemoryError) as error:
-        log.error("the model failed on trigger %d: %s", captured.trigger, error)
-        return None, "runtime", True
+def _counted(part: OpenPart, verdict: PartVerdict, late: bool, fault: bool) -> Judged:
+    """How the part counts; one that the candidate failed on is the candidate's all the same."""
+    if part.canary is None or part.failed is None:
+        return Judged(verdict, late, fault)
+    return Judged(verdict, late or part.failed.reason == LATE, fault, part.canary.digest)
 
 
 def _unseen(progress: Progress, time_s: float) -> PartVerdict:

@@ -5,12 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import cv2
+
 from fleet_contract.archive import load_folder
 from fleet_contract.board import Board
-from fleet_contract.errors import BundleError
+from fleet_contract.errors import BundleError, LoupeError
 from fleet_contract.inference.model import BundleModel, Judgement
 from fleet_contract.inference.preprocess import Frame
 from fleet_contract.manifest import Manifest, Reference
+
+FAILURES = (LoupeError, cv2.error, ValueError, MemoryError)
+"""What judging may raise: the bundle's own errors, and those of the libraries below it."""
 
 
 class Judge(Protocol):

@@ -2,12 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from edge_agent.loaded import Loaded
 from edge_agent.source.base import GAP, Captured, Progress
 from edge_agent.views import Plan
 from fleet_contract.inference.model import Judgement
 from fleet_contract.names import Verdict
+
+if TYPE_CHECKING:
+    from edge_agent.canary import Canary
 
 VIEW_MISSING = "view_missing"
 """Reason of a part that was seen, but not in this view: none of its frames came."""
@@ -37,6 +41,10 @@ class OpenPart:
     """The view that came first: its time and its words are the part's."""
     active: Loaded | None
     """What judges all of its views."""
+    canary: "Canary | None" = None
+    """The candidate whose part it is."""
+    failed: Look | None = None
+    """The view on which that candidate gave no word in time: another bundle judges all of them."""
     looks: list[Look] = field(default_factory=list)
 
     def missing(self, plan: Plan) -> list[Captured]:

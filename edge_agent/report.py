@@ -43,6 +43,9 @@ class Judged:
     verdict: PartVerdict
     late: bool = False
     fault: bool = False
+    failed: str | None = None
+    """The candidate that was to judge it and did not: the verdict is another bundle's, but the part
+    is the candidate's, and counts as one that it had no decision on."""
 
 
 class Report:
@@ -119,8 +122,8 @@ class Report:
         recipe = "" if verdict.score is None else verdict.recipe
         self._window_of(self._camera, recipe).verdict(
             verdict.number,
-            verdict.verdict,
-            digest=verdict.digest,
+            Verdict.NO_DECISION if judged.failed else verdict.verdict,
+            digest=judged.failed or verdict.digest,
             latency_ms=verdict.latency_ms,
             late=judged.late,
             fault=judged.fault,

@@ -19,6 +19,15 @@ WORTH: dict[Why, Value] = {
 }
 
 
+def drawn(seed: str, part: int, share: float) -> bool:
+    """Whether `part` is in a random share of all parts.
+
+    By its number, not by chance: a part that is judged again after a restart is drawn again.
+    """
+    draw = hashlib.sha256(f"{seed}:{part}".encode()).digest()[:8]
+    return int.from_bytes(draw, "big") < share * 2**64
+
+
 @dataclass(slots=True)
 class Quota:
     """A token bucket: `per_hour` an hour, and as many at once at most."""
@@ -67,7 +76,7 @@ class SamplePolicy:
     ) -> Why | None:
         """Why the part's image is sent, or None. The audit sample is random but repeatable."""
         reasons: list[Why] = []
-        if self._in_audit(part):
+        if drawn(self._seed, part, self._share):
             reasons.append("audit")
         if score is not None and abs(score - threshold) < near_margin:
             reasons.append("near_threshold")
@@ -80,8 +89,3 @@ class SamplePolicy:
     def disagreement(self, now_s: float) -> bool:
         """Whether one more disagreement may be sent."""
         return self._quotas["disagreement"].take(now_s)
-
-    def _in_audit(self, part: int) -> bool:
-        # By number, not by chance: a part that is judged again after a restart is chosen again.
-        draw = hashlib.sha256(f"{self._seed}:{part}".encode()).digest()[:8]
-        return int.from_bytes(draw, "big") < self._share * 2**64

@@ -13,7 +13,7 @@ from edge_agent.spool import Spool
 from edge_agent.update.durable import Durable
 from fleet_contract.clock import SystemClock
 from fleet_contract.errors import StateError
-from fleet_contract.names import Slot
+from fleet_contract.names import Slot, UpdateState
 
 DATABASE = "agent.db"
 ROLLED_BACK = "an operator rolled the line back"
@@ -49,13 +49,15 @@ def check_line(station: StationConfig, line: str) -> None:
 
 
 def roll_back(station: StationConfig) -> str:
-    """Back to the previous bundle: by the running agent, or here and now; what to tell.
+    """Back to what judged before: by the running agent, or here and now; what to tell.
 
-    Raises StateError where there is none.
+    That is the previous bundle; of a candidate with a share of the parts, the active one. Raises StateError where there is none.
     """
     line = station.line.name
     with records(station) as durable:
-        previous = durable.slots.get(line, Slot.PREVIOUS)
+        update = durable.update(line)
+        shared = update is not None and update.state is UpdateState.CANARY
+        previous = durable.slots.get(line, Slot.ACTIVE if shared else Slot.PREVIOUS)
         if previous is None:
             raise StateError(
                 f"line {line} has no previous bundle",
@@ -101,6 +103,7 @@ def facts(station: StationConfig) -> dict[str, Any]:
             "running": "yes" if running else "no",
             **{str(slot): row.digest if row else None for slot, row in slots.items()},
             "update": str(update.state) if update else None,
+            "share": update.target.assignment.share if update else None,
             "update_digest": update.target.digest if update else None,
             "update_failure": update.failure if update else None,
             "update_reason": update.reason if update else None,

@@ -59,18 +59,16 @@ class View:
 
     def _gather(self) -> dict[str, Any]:
         parts, line = self._parts, self._parts.config.line.name
-        update = parts.durable.update(line)
-        slots = {slot: parts.durable.slots.get(line, slot) for slot in Slot}
+        state = parts.durable.line_state(line, inspecting=parts.inspector.inspecting)
         return {
             "device": parts.config.device,
             "line": line,
             "version": VERSION,
             "time_s": parts.clock.time(),
-            "inspecting": parts.inspector.inspecting,
+            "inspecting": state.inspecting,
             "online": parts.online(),
-            "slots": {str(slot): row.state().model_dump() if row else None
-                      for slot, row in slots.items()},
-            "update": update.report().model_dump(mode="json") if update else None,
+            "slots": state.model_dump(mode="json", include={str(slot) for slot in Slot}),
+            "update": state.update.model_dump(mode="json") if state.update else None,
             "update_locked": parts.durable.update_locked(line),
             "parts": [_told(seen) for seen in parts.lately.last()],
             "health": self._beat().model_dump(mode="json") | {"throttled": throttled()},

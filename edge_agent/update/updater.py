@@ -13,25 +13,27 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from edge_agent.canary import Share
+from edge_agent.canary import Watch as CanaryWatch
 from edge_agent.config import StationConfig
 from edge_agent.loaded import Loaded, check_scale, load_bundle
 from edge_agent.update.bundles import BundleStore, DiskFullError
 from edge_agent.update.durable import Durable
 from edge_agent.update.fetch import Cancelled, Fetcher
-from edge_agent.update.machine import Event
-from edge_agent.update.plan import Step, plan
+from edge_agent.update.machine import BESIDE, EXCHANGING, Event
+from edge_agent.update.plan import Place, Step, plan
 from edge_agent.update.probation import Outcome, Probation
 from edge_agent.update.target import Target, Update
 from edge_agent.update.trial import run_trial
 from fleet_contract.archive import load_folder
 from fleet_contract.board import Board
 from fleet_contract.errors import BundleError, LoupeError, ModelError, StateError, TransferError
-from fleet_contract.names import Slot, UpdateState
+from fleet_contract.names import Slot, UpdateState, Verdict
 
 log = logging.getLogger(__name__)
 
 TICK_S = 0.2
-_LOCKABLE = frozenset({Step.BEGIN, Step.PROMOTE})
+_LOCKABLE = frozenset({Step.BEGIN, Step.ALLOT, Step.PROMOTE})
 """What the line's lock holds up; the way back and labels stay open."""
 _RETRY_S = (1.0, 2.0, 5.0, 10.0, 20.0)
 
@@ -54,6 +56,9 @@ class Line(Protocol):
     def shadow(self, candidate: Loaded | None) -> None:
         """Runs a candidate beside the active bundle, or none."""
 
+    def canary(self, candidate: Loaded, share: Share, watch: CanaryWatch) -> None:
+        """Has a candidate judge its share of the parts, `watch`ed."""
+
 
 @dataclass(frozen=True, slots=True)
 class ProbationEnd:
@@ -73,6 +78,27 @@ class _Watch:
         judges = self._new if outcome.held else self._old
         self._updater.probation_ended(ProbationEnd(self._target, outcome, judges))
         return judges
+
+
+class _ShareWatch:
+    """The probation of a share: again and again, for as long as it is held and not the whole."""
+
+    def __init__(self, updater: "Updater", target: Target, new: Loaded, old: Loaded | None) -> None:
+        self._updater, self._target, self._new, self._old = updater, target, new, old
+        self._probation = self._fresh()
+
+    def _fresh(self) -> Probation:
+        return Probation(self._updater.config.probation, self._new.mean_score)
+
+    def part(self, verdict: Verdict, score: float | None, *, late: bool, fault: bool) -> bool:
+        outcome = self._probation.part(verdict, score, late=late, fault=fault)
+        if outcome is None:
+            return True
+        if outcome.held:
+            self._probation = self._fresh()
+        else:
+            self._updater.probation_ended(ProbationEnd(self._target, outcome, self._old))
+        return outcome.held
 
 
 class Updater:
@@ -158,7 +184,7 @@ class Updater:
         update = self._durable.update(self._name)
         if update is None:
             return
-        if update.state is UpdateState.SHADOW:
+        if update.state in BESIDE:
             self._load_candidate(update.target)
         elif update.state is UpdateState.PROBATION and self._active is not None:
             previous = self._load_slot(Slot.PREVIOUS)
@@ -166,15 +192,14 @@ class Updater:
             self._line.activate(self._active, watch)
 
     def _count_death(self, update: Update) -> None:
-        risky = (UpdateState.SHADOW, UpdateState.ACTIVATING, UpdateState.PROBATION)
-        if update.state not in risky:
+        if update.state not in BESIDE | EXCHANGING:
             return
         deaths = self._durable.count_death(update.target)
         if deaths < self.config.probation.deaths:
             return
         reason = f"the agent died {deaths} times with this bundle in state {update.state}"
-        on_probation = update.state is UpdateState.PROBATION
-        event = Event.REVERTED if on_probation else Event.FAILED
+        on_trial = update.state in (UpdateState.CANARY, UpdateState.PROBATION)
+        event = Event.REVERTED if on_trial else Event.FAILED
         self._durable.advance(update.target, event, failure="crash", reason=reason)
 
     def _back_to_proven(self) -> None:
@@ -239,7 +264,15 @@ class Updater:
         self._changed()
 
     def _back(self, reason: str) -> None:
-        """To the previous bundle, between two parts. Raises StateError where there is none."""
+        """To the previous bundle, between two parts. Raises StateError where there is none.
+
+        A candidate's share goes back to the active bundle instead.
+        """
+        update = self._durable.update(self._name)
+        if update is not None and update.state is UpdateState.CANARY:
+            self._line.shadow(None)
+            self._durable.roll_back(self._name, reason)
+            return
         previous = self._load_slot(Slot.PREVIOUS)
         if previous is None:
             raise StateError(f"line {self._name} has no previous bundle that loads")
@@ -259,8 +292,9 @@ class Updater:
             self._back("the server ordered the bundle before")
         elif step is Step.PROMOTE:
             self._line.shadow(None)
-            self._durable.relabel(target)
             self._durable.advance(target, Event.PROMOTED)
+        elif step is Step.ALLOT and update is not None:
+            self._allot(target, update)
         elif step is Step.RELABEL:
             self._durable.relabel(target)
         else:
@@ -269,12 +303,20 @@ class Updater:
         self._changed()
         return True
 
+    def _allot(self, target: Target, update: Update) -> None:
+        """A share of the parts, or another one: durable before the candidate judges the first."""
+        if update.state is UpdateState.CANARY:
+            self._durable.relabel(target)
+        else:
+            self._durable.advance(target, Event.ALLOTTED)
+        self._load_candidate(target)
+
     def _locked(self) -> bool:
         return self._durable.update_locked(self._name)
 
     def _leave(self, update: Update, event: Event, *, failure: str = "", reason: str = "",
                numbers: dict[str, float] | None = None) -> None:  # fmt: skip
-        if update.state is UpdateState.SHADOW:
+        if update.state in BESIDE:
             self._line.shadow(None)
         self._durable.advance(update.target, event, failure=failure, reason=reason, numbers=numbers)
         self._store.clean(self._durable.needed(), self._durable.arriving())
@@ -291,7 +333,7 @@ class Updater:
             UpdateState.ACTIVATING: self._activate,
         }
         step = steps.get(update.state)
-        if step is None or (update.state is UpdateState.ACTIVATING and self._locked()):
+        if step is None or (_gives_parts(update) and self._locked()):
             return False
         try:
             step(update.target)
@@ -343,18 +385,30 @@ class Updater:
         if result.failure and update is not None:
             self._leave(update, Event.FAILED, failure=result.failure, reason=result.reason,
                         numbers=result.numbers)  # fmt: skip
-        elif target.assignment.slot == "shadow":
-            self._durable.advance(target, Event.SHADOWED, numbers=result.numbers)
-            self._load_candidate(target)
-        else:
+        elif target.order.place is Place.WHOLE:
             self._durable.advance(target, Event.PASSED, numbers=result.numbers)
+        else:
+            shadow = target.order.place is Place.SHADOW
+            event = Event.SHADOWED if shadow else Event.ALLOTTED
+            self._durable.advance(target, event, numbers=result.numbers)
+            self._load_candidate(target)
 
     def _load_candidate(self, target: Target) -> None:
+        # What stood there goes first: memory need not hold a third bundle.
+        self._line.shadow(None)
         try:
-            self._line.shadow(self._load(target.digest))
+            loaded = self._load(target.digest)
         except (BundleError, ModelError) as error:
             self._durable.advance(target, Event.FAILED, failure="bundle", reason=str(error))
             self._changed()
+            return
+        share = target.assignment.share
+        if share is None:
+            self._line.shadow(loaded)
+            return
+        seed = f"{self._durable.spool_id}/{target.digest}/{target.assignment.attempt}"
+        watch = _ShareWatch(self, target, loaded, self._active)
+        self._line.canary(loaded, Share(seed, share), watch)
 
     def _activate(self, target: Target) -> None:
         new, old = self._load(target.digest), self._active
@@ -389,6 +443,17 @@ class Updater:
                 reason=end.outcome.reason, numbers=end.outcome.numbers,
             )  # fmt: skip
             self._active = end.judges
+            if event is Event.REVERTED:
+                # A share may have been changed just before it was lost.
+                self._line.shadow(None)
         self._ending = None
         self._changed()
         return True
+
+
+def _gives_parts(update: Update) -> bool:
+    """Whether the next step gives the bundle parts to judge."""
+    tested = update.state is UpdateState.SELF_TEST
+    return update.state is UpdateState.ACTIVATING or (
+        tested and update.target.order.place is Place.SHARE
+    )

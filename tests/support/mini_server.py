@@ -111,9 +111,11 @@ class MiniServer:
         self._lengths[digest] = len(archive)
 
     def assign(self, device: str, digest: str, *, slot: str = "active", rollout: str = "r1",
-               attempt: int = 1, line: str = "watch-case") -> None:  # fmt: skip
+               attempt: int = 1, line: str = "watch-case",
+               share_permille: int | None = None) -> None:  # fmt: skip
         """A new version of the device's director metadata, and the hint."""
-        fields = {"line": line, "slot": slot, "rollout": rollout, "attempt": attempt}
+        fields = {"line": line, "slot": slot, "rollout": rollout, "attempt": attempt,
+                  "share_permille": share_permille}  # fmt: skip
         entry = Assigned(digest, self._lengths[digest], Assignment.model_validate(fields))
         version = self._repositories.director.assign(device, [entry])
         self._publish("desired", Desired(director_version=version).encode(), device=device)
