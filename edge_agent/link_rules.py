@@ -31,8 +31,8 @@ class Budget:
     backlog: int
     """Sent in order since the server's last word on them."""
     live: int
-    """Sent ahead of a backlog since the server's last word on the stream; as many may wait before
-    they are a backlog. 0: never ahead."""
+    """Sent ahead of a backlog since the server's last word; as many may wait before they are a
+    backlog. 0: never ahead."""
 
 
 @dataclass(slots=True)
@@ -90,12 +90,18 @@ class InFlight:
         self.ahead_sent = max(self.ahead_sent, through)
         self._unheard += records
 
-    def ack(self, contiguous: int, now_s: float) -> None:
-        """The server has everything up to `contiguous`."""
-        if contiguous > self.acked:
-            self.acked, self.since_s, self._unheard = contiguous, now_s, 0
+    def ack(self, contiguous: int, now_s: float) -> bool:
+        """The server has everything up to `contiguous`; whether that is more than before."""
+        more = contiguous > self.acked
+        if more:
+            self.acked, self.since_s = contiguous, now_s
         self.sent = max(self.sent, self.acked)
         self._join()
+        return more
+
+    def heard(self) -> None:
+        """The server stores: it said so, be it of another stream."""
+        self._unheard = 0
 
     def reset(self) -> None:
         """What was on its way may be lost, as when the connection is new."""

@@ -17,12 +17,13 @@ from typing import Protocol
 
 from edge_agent.link_rules import Budget, InFlight
 from edge_agent.spool import NO_NUMBER, Entry, Spool
-from fleet_contract import topics
-from fleet_contract.blocks import block, block_count
+from fleet_contract.blocks import block
 from fleet_contract.clock import Clock
 from fleet_contract.messages import Ack, Envelope, SampleBody, Stream
 
-BULK_BYTES = 512 * 2**10
+BULK_BYTES, MESSAGE_BYTES = 256 * 2**10, 60 * 2**10
+"""What may wait for the broker before more of a backlog is handed over; and about how much goes into
+one message: on a link of 50 kB/s, what is new waits for about six seconds of both at most."""
 _BUDGETS = {
     Stream.EVENTS: Budget(200, 50),
     Stream.WINDOWS: Budget(100, 10),
@@ -32,8 +33,6 @@ _BUDGETS = {
 """In the order in which they go."""
 _SLOW_S = 1.0
 """A message that takes longer to the broker is not held against the server."""
-_HEADROOM = 4096
-"""Bytes of an envelope's limit that its own fields may take."""
 
 
 class Wire(Protocol):
@@ -91,8 +90,12 @@ class Sender:
             return
         now = self._clock.monotonic()
         for stream, contiguous in ack.streams.items():
-            self._spool.ack(stream, contiguous)
-            self._flights[stream].ack(contiguous, now)
+            if contiguous > self._flights[stream].acked:
+                self._spool.ack(stream, contiguous)
+        news = [self._flights[stream].ack(number, now) for stream, number in ack.streams.items()]
+        if any(news):
+            for flight in self._flights.values():
+                flight.heard()
         if self._image and self._image.through <= self._flights[Stream.SAMPLES].acked:
             self._image = None
 
@@ -147,8 +150,7 @@ class Sender:
     def _next(self, stream: Stream, after: int, room: int, before: int = 0) -> list[Entry]:
         if room <= 0:
             return []
-        limit = topics.BY_NAME[stream].limit - _HEADROOM
-        return self._spool.pending(stream, after, room, limit, before or NO_NUMBER)
+        return self._spool.pending(stream, after, room, MESSAGE_BYTES, before or NO_NUMBER)
 
     def _publish(self, stream: Stream, entries: list[Entry]) -> bool:
         return self._wire.publish(stream, self._envelope(stream, entries))
@@ -187,11 +189,12 @@ class Sender:
         number, through, record = entries[0].number, entries[0].through, entries[0].record
         head = self._envelope(Stream.SAMPLES, entries)
         if record.body is None:
-            return _Image(through, f"gap-{number}", head, b"")
+            return _Image(through, f"gap-{number}", head, 0, b"")
         data = self._spool.image(number)
         if data is None:
             return None  # dropped a moment ago: its gap is next
-        return _Image(through, SampleBody.model_validate(record.body).sample_id, head, data)
+        sample = SampleBody.model_validate(record.body)
+        return _Image(through, sample.sample_id, head, sample.blocks, data)
 
 
 @dataclass(slots=True)
@@ -201,15 +204,14 @@ class _Image:
     through: int
     sample_id: str
     head: bytes
+    blocks: int
+    """Number of the last block, as the record says it."""
     data: bytes
     block: int = 0
     """The next one to send."""
 
-    @property
-    def blocks(self) -> int:
-        """Number of the last block."""
-        return block_count(len(self.data), topics.BLOCK_LIMIT)
-
     def payload(self) -> bytes:
         """Of the next block."""
-        return block(self.data, self.block - 1, topics.BLOCK_LIMIT) if self.block else self.head
+        if not self.block:
+            return self.head
+        return block(self.data, self.block - 1, -(-len(self.data) // self.blocks))

@@ -102,7 +102,8 @@ def test_what_is_new_goes_ahead_of_a_backlog_until_the_backlog_has_come_up_to_it
     flight.published_ahead(30, 1)
     flight.published(10, 0)
     assert (flight.room, flight.room_ahead) == (0, 1)
-    flight.ack(10, 1)
+    assert flight.ack(10, 1)
+    flight.heard()
     assert (flight.room, flight.room_ahead) == (10, 2), "the server's word frees both lanes"
     flight.published_ahead(31, 1)
     flight.published(20, 2)
