@@ -247,7 +247,11 @@ class Agent:
         self._tell("config", found.text, "warning" if found.waiting else "info")
 
     def _beat(self, now_s: float) -> None:
-        beat = self._meter.heartbeat(now_s, self._config.data.folder, self._spool.usage())
+        try:
+            beat = self._meter.heartbeat(now_s, self._config.data.folder, self._spool.usage())
+        except (sqlite3.Error, OSError) as error:
+            log.warning("no heartbeat, the device cannot be looked at: %s", error)
+            return
         self._link.publish("heartbeat", beat.encode())
 
     def _publish_state(self) -> None:

@@ -1,6 +1,7 @@
 """What the device says of itself: counters, latencies, memory, the clock, the service manager."""
 
 import ctypes
+import functools
 import os
 import socket
 import threading
@@ -103,8 +104,9 @@ def throttled() -> bool | None:
         return None
 
 
+@functools.cache
 def boot_id() -> str:
-    """The kernel's id of this boot."""
+    """The kernel's id of this boot; read once, so that no record waits for a file."""
     return _BOOT_ID.read_text().strip()
 
 

@@ -38,7 +38,7 @@ class Lookout:
         self._line, self._verifier, self._durable = line, verifier, durable
         self._desire, self._changed, self._online = desire, changed, online
         self._every_s = every_s
-        self._refused = ""
+        self._said = ""
         self._stop = threading.Event()
         self._wake = threading.Event()
         self.thread = threading.Thread(target=self._run, name="lookout", daemon=True)
@@ -75,31 +75,42 @@ class Lookout:
         except TransferError as error:
             log.info("metadata could not be fetched: %s", error)
             return False
-        except (LoupeError, OSError) as error:
+        except LoupeError as error:
             self._refuse(error)
             return True
-        self._refused = ""
+        except OSError as error:
+            # The disk's fault, not the metadata's: look again soon.
+            self._say("fault", f"the metadata cannot be kept: {error}", {"class": "disk"})
+            return False
+        self._said = ""
         for entry in agreed:
             if entry.line == self._line:
                 self._desire(Target.of(entry))
         return True
 
-    def _refuse(self, error: LoupeError | OSError) -> None:
-        text = str(error)
-        if text == self._refused:
-            return
-        self._refused = text
-        log.error("refused: %s", text)
+    def _refuse(self, error: LoupeError) -> None:
         data: dict[str, object] = {"class": "trust"}
         line, digest = None, None
         if isinstance(error, AssignmentError):
             line, digest = error.line, error.digest
             data |= {"rollout": error.rollout, "attempt": error.attempt, "digest": digest}
+        self._say("refused", str(error), data, line, digest)
+
+    def _say(
+        self,
+        kind: str,
+        text: str,
+        data: dict[str, object],
+        line: str | None = None,
+        digest: str | None = None,
+    ) -> None:
+        if text == self._said:
+            return
+        self._said = text
+        log.error("%s: %s", kind, text)
         try:
-            self._durable.event(
-                "refused", text, severity="error", line=line, digest=digest, data=data
-            )
+            self._durable.event(kind, text, severity="error", line=line, digest=digest, data=data)
         except sqlite3.Error as full:
-            self._refused = ""
-            log.warning("the refusal cannot be stored: %s", full)
+            self._said = ""
+            log.warning("the event cannot be stored: %s", full)
         self._changed()

@@ -262,7 +262,7 @@ class Report:
         self._writing = None
         try:
             future.result()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             if not self.write_failures:
                 log.error("verdicts cannot be stored, inspection goes on: %s", error)
             self.write_failures += 1

@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import logging
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,8 @@ from pathlib import Path
 
 from fleet_contract import archive
 from fleet_contract.errors import BundleError, LoupeError, ResourceError
+
+log = logging.getLogger(__name__)
 
 
 class DiskFullError(ResourceError):
@@ -89,13 +92,19 @@ class BundleStore:
             archive.unpack(data, folder)
 
     def clean(self, needed: set[str], arriving: set[str]) -> None:
-        """Removes bundles that no slot and no update needs, and files that are not `arriving`."""
-        for path in self._bundles.iterdir():
-            if path.name not in needed:
-                shutil.rmtree(path, ignore_errors=True)
-        for path in self.incoming.iterdir():
-            if path.name.split(".")[0] not in arriving:
-                path.unlink(missing_ok=True)
+        """Removes bundles that no slot and no update needs, and files that are not `arriving`.
+
+        What a failing disk does not let go of stays until the next time.
+        """
+        try:
+            for path in self._bundles.iterdir():
+                if path.name not in needed:
+                    shutil.rmtree(path, ignore_errors=True)
+            for path in self.incoming.iterdir():
+                if path.name.split(".")[0] not in arriving:
+                    path.unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("what is no longer needed cannot be removed: %s", error)
 
 
 @contextmanager

@@ -147,7 +147,7 @@ class Updater:
             try:
                 busy = self.tick()
                 self._failures = 0
-            except (sqlite3.Error, LoupeError) as error:
+            except (sqlite3.Error, LoupeError, OSError) as error:
                 # A full disk or a link that does not carry: the step is done again later.
                 log.warning("update step is put off: %s", error)
                 busy = False
@@ -236,7 +236,10 @@ class Updater:
 
     def _load(self, digest: str) -> Loaded:
         folder = self._store.folder(digest)
-        return load_bundle(folder, digest, self._board, self.config.plan.uncalibrated)
+        try:
+            return load_bundle(folder, digest, self._board, self.config.plan.uncalibrated)
+        except OSError as error:
+            raise BundleError(f"bundle {digest[:12]} cannot be read: {error}") from error
 
     # Orders and assignments.
 
@@ -347,6 +350,9 @@ class Updater:
             raise
         except LoupeError as error:
             self._leave(update, Event.FAILED, failure="disk", reason=str(error))
+        except OSError as error:
+            reason = f"the device fails in state {update.state}: {error}"
+            self._leave(update, Event.FAILED, failure="disk", reason=reason)
         self._changed()
         return True
 

@@ -37,9 +37,17 @@ def attached(process: int, expression: Sequence[str], log: str = "/dev/null") ->
         eventually(lambda: tracer.poll() is not None or _traced(process), 20, "strace holds on")
         yield
     finally:
-        # SIGTERM makes strace let go of every thread.
-        tracer.send_signal(signal.SIGTERM)
-        tracer.wait(20)
+        _let_go(tracer)
+
+
+def _let_go(tracer: "subprocess.Popen[bytes]") -> None:
+    # SIGTERM makes strace let go of every thread; where one dies meanwhile, it may wait for ever.
+    tracer.send_signal(signal.SIGTERM)
+    try:
+        tracer.wait(5)
+    except subprocess.TimeoutExpired:
+        tracer.kill()
+        tracer.wait()
 
 
 def _traced(process: int) -> bool:

@@ -17,12 +17,13 @@ from fleet_contract.errors import LoupeError
 from fleet_contract.messages import PartVerdict
 from tests.support.instants import CALLS, Instant, instants
 from tests.support.scene import Scene
-from tests.support.strace import attached, killing, under
+from tests.support.strace import attached, failing, killing, under
 from tests.support.wait import eventually
 
 START_LIMIT_S = 30.0
 """A start after which no bundle judges for so long is a brick."""
 _ENDED = ("committed", "rolled_back", "failed")
+_ERRORS_S = 10.0
 _START_CALLS = ("pwrite64", "fdatasync", "fcntl", "unlink")
 """What a start calls for its files and importing does not."""
 
@@ -60,6 +61,7 @@ class Suffering:
         number = len(self._released) + 1
         digest = self._scene.release(name=f"bundle-{number}")
         self._released.add(digest)
+        self._last = digest
         self._scene.server.assign(self._scene.device, digest, rollout=f"r{number}")
         return digest
 
@@ -84,6 +86,21 @@ class Suffering:
             self._die_starting()
         return self.start(digest)
 
+    def suffer(self, instant: Instant, error: str, calls: int) -> Found:
+        """`error` in place of `calls` calls from that instant of an update on, or to its end.
+
+        An agent that ends of it is started again, as a service manager would.
+        """
+        assert self._station.process is not None
+        when = f"{instant.when}..{instant.when + calls - 1}"
+        with attached(self._station.process.pid, failing((instant.call,), error, when=when)):
+            digest = self._update()
+            _within(_ERRORS_S, lambda: not self._station.running or self._ended(digest))
+        if not self._station.running:
+            self._station.kill()
+            return self.start(digest)
+        return self._found(digest, self._station.output_lines, time.monotonic(), self._released)
+
     def _die_starting(self) -> None:
         call, when = self._chance.choice(_START_CALLS), self._chance.randint(1, 12)
         lines = self._station.output_lines
@@ -98,6 +115,9 @@ class Suffering:
         proven = committed(self._station.folder / "data")
         lines, began_s = self._station.output_lines, time.monotonic()
         self._station.start()
+        return self._found(digest, lines, began_s, proven)
+
+    def _found(self, digest: str, lines: int, began_s: float, proven: set[str]) -> Found:
         first = self._first_verdict(lines, began_s + START_LIMIT_S)
         start_s = None if first is None else time.monotonic() - began_s
         verified = first is not None and first.digest in proven and self._whole(first.digest)
