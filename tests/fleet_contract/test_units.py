@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet_contract.units import parse_bytes, parse_hertz, parse_seconds
+from fleet_contract.units import parse_bytes, parse_hertz, parse_rate, parse_seconds
 
 
 @pytest.mark.parametrize(
@@ -16,6 +16,14 @@ def test_durations_are_seconds(text: str, seconds: float) -> None:
 
 def test_sizes_and_rates_are_bytes_and_hertz() -> None:
     assert (parse_bytes("10MB"), parse_bytes("2KiB"), parse_hertz("4Hz")) == (10_000_000, 2048, 4.0)
+
+
+def test_rates_of_a_link_are_bytes_a_second() -> None:
+    assert [parse_rate(text) for text in ("200kB/s", "1.5MB/s", "2Mbit/s")] == [
+        200_000, 1_500_000, 250_000,
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match="kbit/s"):
+        parse_rate("200kB")
 
 
 @pytest.mark.parametrize("text", ["", "5", "5 sec", "-1s", "s", "1,5s", 5, None, "5S"])
