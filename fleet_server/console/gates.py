@@ -8,6 +8,7 @@ from typing import Any
 from fleet_server.console import words
 from fleet_server.console.show import Badge, Fact, number, percent, plain
 from fleet_server.rollouts.models import GateDecision, Rollout
+from fleet_server.rollouts.plan import Stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +41,9 @@ def stages(rollout: Rollout) -> list[Mapping[str, Any]]:
 
 
 def stage_name(rollout: Rollout, index: int) -> str:
-    """Name of a stage of the plan; `end` behind the last one."""
+    """Name of a stage of the plan, with a canary's share; `end` behind the last one."""
     planned = stages(rollout)
-    return str(planned[index]["name"]) if index < len(planned) else "end"
+    return Stage.model_validate(planned[index]).title if index < len(planned) else "end"
 
 
 def decision_views(rollout: Rollout, decisions: Sequence[GateDecision]) -> list[DecisionView]:
@@ -59,9 +60,16 @@ _NAMES: Mapping[str, str] = {
     "e_champion_better": "E for the champion", "canary_parts": "Parts on the canary",
     "control_parts": "Parts on the others", "rate_ratio": "Rate ratio allowed",
     "challenger_right": "Challenger right", "champion_right": "Champion right",
+    "share": "Share of the parts", "only_candidate_rejects": "Only the candidate rejects",
+    "only_active_rejects": "Only the active bundle rejects",
 }  # fmt: skip
 """Numbers whose own names say too little."""
-_SHARES = ("rate_low", "rate_high", "max_disagreement")
+_OF_A_SHARE: Mapping[str, str] = {
+    "canary_parts": "Parts of the candidate", "control_parts": "Parts of the active bundle",
+    "pairs": "Parts that both judged",
+}  # fmt: skip
+"""The same where both arms are of one station."""
+_SHARES = ("rate_low", "rate_high", "max_disagreement", "share")
 _SHOWN_APART = ("guard_only", "canary", "control", "ln_e", "ln_e_limit")
 
 
@@ -69,9 +77,8 @@ def gate_numbers(numbers: Mapping[str, Any]) -> GateNumbers:
     """The canary's counts by what is watched, a shadow's by device; any other number as a fact."""
     rest = {name: value for name, value in numbers.items() if name not in _SHOWN_APART}
     if "ln_e" in numbers:
-        return GateNumbers(
-            ["Watched", "Canary", "Others", "ln E", "Limit"], _watched(numbers), _facts(rest)
-        )
+        arms = ["Candidate", "Active"] if "share" in numbers else ["Canary", "Others"]
+        return GateNumbers(["Watched", *arms, "ln E", "Limit"], _watched(numbers), _facts(rest))
     pairs = rest.get("devices")
     if isinstance(pairs, Mapping) and all(isinstance(pair, list) for pair in pairs.values()):
         rows = [[name, *(number(value) for value in pair)] for name, pair in pairs.items()]
@@ -96,9 +103,10 @@ def _watched(numbers: Mapping[str, Any]) -> list[list[str]]:
 
 def _facts(numbers: Mapping[str, Any]) -> list[Fact]:
     facts = []
+    names = {**_NAMES, **(_OF_A_SHARE if "share" in numbers else {})}
     for name, value in numbers.items():
-        if name in _NAMES and isinstance(value, int | float):
-            facts.append(Fact(_NAMES[name], percent(value) if name in _SHARES else number(value)))
+        if name in names and isinstance(value, int | float):
+            facts.append(Fact(names[name], percent(value) if name in _SHARES else number(value)))
         else:
             facts += [Fact(*pair) for pair in words.flatten({name: value})]
     return facts

@@ -107,7 +107,7 @@ def under_way(session: Session) -> list[RolloutLine]:
 
 
 def _stage_view(rollout: Rollout, index: int, stage: Mapping[str, Any]) -> StageView:
-    return StageView(str(stage["name"]), _stage_badge(rollout, index), _stage_text(stage))
+    return StageView(stage_name(rollout, index), _stage_badge(rollout, index), _stage_text(stage))
 
 
 def _stage_badge(rollout: Rollout, index: int) -> Badge:
@@ -134,12 +134,14 @@ def _stage_text(stage: Mapping[str, Any]) -> str:
     return f"{text}; {' '.join(limits)}" if limits else text
 
 
-def device_view(device: RolloutDevice) -> DeviceView:
+def device_view(rollout: Rollout, device: RolloutDevice) -> DeviceView:
     """A device of the rollout."""
+    share = service.share_of(rollout, device)
+    slot = f"{device.slot}, {100 * share:g} % of its parts" if share else device.slot
     reason = ": ".join(part for part in (plain(device.failure), device.reason) if part)
     silent = device.failure == "silent"
     state = Badge("silent", "bad") if silent else words.update(device.state)
-    return DeviceView(device.device, device.slot, state, reason)
+    return DeviceView(device.device, slot, state, reason)
 
 
 def build(
@@ -159,7 +161,7 @@ def build(
         reason=rollout.reason,
         stages=[_stage_view(rollout, i, stage) for i, stage in enumerate(stages(rollout))],
         decisions=decision_views(rollout, decisions),
-        devices=[device_view(device) for device in devices],
+        devices=[device_view(rollout, device) for device in devices],
         steps=[event_view(row) for row in steps],
         can_pause=rollout.state == "running",
         can_resume=rollout.state == "paused",

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from fleet_contract.messages import DeviceState, Heartbeat, LineState
+from fleet_contract.messages import DeviceState, Heartbeat, LineState, SlotState
 from fleet_server.console import queries, series, words
 from fleet_server.console.devices import EventView, drift_badge, event_view, health, link_badge
 from fleet_server.console.render import ACTOR, ConsoleRoute, go, page
@@ -107,7 +107,7 @@ def _line(name: str, line: LineState) -> LineView:
         update_reason=update.reason if update else "",
         slots=[
             SlotView(
-                slot,
+                _slot_name(slot, held),
                 held.digest if held else "",
                 held.attempt if held else 0,
                 held.since_s if held else 0.0,
@@ -115,6 +115,11 @@ def _line(name: str, line: LineState) -> LineView:
             for slot, held in slots
         ],
     )
+
+
+def _slot_name(slot: str, held: SlotState | None) -> str:
+    share = held.share if held else None
+    return f"{slot}, judges {100 * share:g} % of the parts" if share else slot
 
 
 def baseline_views(baselines: Sequence[Baseline]) -> list[BaselineView]:

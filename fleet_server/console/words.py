@@ -7,7 +7,7 @@ from fleet_server.console.show import Badge, Tone, number, plain
 
 _UPDATE: Mapping[str, Tone] = {
     "fetching": "info", "verified": "info", "staged": "info", "self_test": "info",
-    "shadow": "info", "activating": "info", "probation": "info",
+    "shadow": "info", "canary": "info", "activating": "info", "probation": "info",
     "committed": "ok", "rolled_back": "bad", "failed": "bad",
 }  # fmt: skip
 _INCIDENT: Mapping[str, Tone] = {

@@ -136,13 +136,19 @@ class Station:
         with self.services.database.write() as session:
             heartbeat(session, find_device(session, self.name), beat, self.now)
 
-    def report(self, state: UpdateState, candidate: str | None = None, reason: str = "") -> None:
+    def report(
+        self,
+        state: UpdateState,
+        candidate: str | None = None,
+        reason: str = "",
+        share: float | None = None,
+    ) -> None:
         """The signed state."""
         self.counter += 1
         since = self.now - 900
         line = LineState(
             active=SlotState(digest=self.digest, attempt=1, since_s=since),
-            candidate=SlotState(digest=candidate, attempt=1, since_s=self.now - 60)
+            candidate=SlotState(digest=candidate, attempt=1, since_s=self.now - 60, share=share)
             if candidate
             else None,
             update=UpdateReport(
@@ -150,6 +156,7 @@ class Station:
                 digest=candidate or self.digest,
                 rollout="1",
                 attempt=1,
+                share=share,
                 reason=reason,
             ),
             inspecting=True,

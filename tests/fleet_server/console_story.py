@@ -38,6 +38,13 @@ START_S = 1_763_600_000.0
 PLAN = {
     "stages": [
         {"name": "shadow", "min_parts": 200, "min_devices": 2, "horizon_s": 600},
+        {
+            "name": "canary",
+            "devices": ["station-1"],
+            "share": 0.05,
+            "min_parts": 40,
+            "horizon_s": 600,
+        },
         {"name": "canary", "devices": ["station-1"], "min_parts": 100, "horizon_s": 600},
         {"name": "all", "min_parts": 0},
     ]
@@ -56,6 +63,16 @@ CANARY: dict[str, Any] = {
     "control": {"rejects": 28, "faults": 0, "late": 1, "no_decision": 1},
     "ln_e": {"rejects": -0.31, "faults": 0.0, "late": -0.02, "no_decision": 0.11},
     "ln_e_limit": 4.3820,
+}  # fmt: skip
+SHARE: dict[str, Any] = {
+    "share": 0.05, "rate_ratio": 1.25, "canary_parts": 22, "control_parts": 431,
+    "canary": {"rejects": 5, "fewer_rejects": 5, "faults": 0, "late": 0, "no_decision": 0},
+    "control": {"rejects": 104, "fewer_rejects": 104, "faults": 0, "late": 1, "no_decision": 1},
+    "pairs": 21, "only_candidate_rejects": 1, "only_active_rejects": 0, "shed": 1,
+    "challenger_right": 5, "champion_right": 1,
+    "ln_e": {"rejects": -0.21, "fewer_rejects": -0.35, "faults": 0.0, "late": -0.02,
+             "no_decision": -0.02},
+    "ln_e_limit": 4.6052,
 }  # fmt: skip
 """Numbers in the form that the gates give them."""
 
@@ -236,12 +253,13 @@ class Story:
             rollouts.decide(session, self.now, rollout, Verdict("hold", waiting, SHADOW))
             text = "they disagree on 7 of 240 parts, at most 6 % in truth"
             rollouts.promote(session, self.now, rollout, Verdict("promote", text, SHADOW))
-            guarded = "waiting: 60 of 100 parts"
-            rollouts.decide(session, self.now, rollout, Verdict("hold", guarded, CANARY))
-        for station, state in zip(self.stations, ("probation", "shadow"), strict=False):
+            waiting = "waiting: 22 of 40 parts"
+            rollouts.decide(session, self.now, rollout, Verdict("hold", waiting, SHARE))
+        for station, state in zip(self.stations, ("canary", "shadow"), strict=False):
             for step in ("fetching", "verified", "staged", "self_test", state):
                 station.step(UpdateState(step), digest)
-            station.report(UpdateState(state), candidate=digest)
+            share = 0.05 if state == "canary" else None
+            station.report(UpdateState(state), candidate=digest, share=share)
 
     def everything(self) -> None:
         """The whole of it."""

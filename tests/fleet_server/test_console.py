@@ -281,7 +281,7 @@ def test_charts_are_drawn_with_their_baseline(visit: Watched) -> None:
 
 def test_a_rollout_is_paused_and_resumed(site: Site, visit: Watched) -> None:
     page = visit.open(site.paths()["rollout"])
-    expect(page.locator("#live")).to_contain_text("Guard only")
+    expect(page.locator("#live")).to_contain_text("canary, 5 % of its parts")
     page.get_by_role("button", name="Pause").click()
     expect(page.get_by_role("button", name="Resume")).to_be_visible()
     page.get_by_role("button", name="Resume").click()

@@ -18,7 +18,7 @@ from fleet_server.console.review import Choice
 from fleet_server.distribution.models import Push
 from fleet_server.drift.models import Incident
 from fleet_server.rollouts.models import GateDecision, Rollout
-from tests.fleet_server.console_story import CANARY, COMPARISON, SHADOW
+from tests.fleet_server.console_story import CANARY, COMPARISON, SHADOW, SHARE
 from tests.fleet_server.console_story import evaluation as report
 from tests.support.telemetry import window
 
@@ -145,6 +145,14 @@ def test_a_canary_is_a_table_of_what_is_watched() -> None:
     assert made.columns == ["Watched", "Canary", "Others", "ln E", "Limit"]
     assert made.rows[0] == ["rejects", "15", "28", "-0.31", "4.38"]
     assert show.Fact("Parts on the canary", "60") in made.facts
+
+
+def test_a_share_is_a_table_of_both_arms_of_its_stations() -> None:
+    made = gate_numbers(SHARE)
+    assert made.columns == ["Watched", "Candidate", "Active", "ln E", "Limit"]
+    assert made.rows[0] == ["rejects", "5", "104", "-0.21", "4.61"]
+    assert show.Fact("Share of the parts", "5.0 %") in made.facts
+    assert show.Fact("Only the candidate rejects", "1") in made.facts
 
 
 def test_a_shadow_is_a_table_of_its_devices() -> None:
