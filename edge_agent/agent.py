@@ -78,7 +78,7 @@ class Agent:
         key = device_key(config.device, config.link)
         self._state = StateReport(
             config.device, self._line, self._board, self._db, self._spool, self._durable, key,
-            self._clock,
+            self._clock, config.plan.scales,
         )  # fmt: skip
         self._commands: list[Command] = []
         listeners = Listeners(

@@ -1,5 +1,6 @@
 """What the device reports of itself, signed, with a counter that never goes back."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from cryptography import x509
@@ -62,13 +63,16 @@ class StateReport:
         durable: Durable,
         key: ec.EllipticCurvePrivateKey,
         clock: Clock,
+        scales: Mapping[str, float],
     ) -> None:
+        """`scales` are millimetres of a pixel, by camera."""
         self._device, self._line, self._board = device, line, board
         self._db, self._spool, self._durable = db, spool, durable
-        self._key, self._clock = key, clock
+        self._key, self._clock, self._scales = key, clock, scales
 
     def signed(self, *, inspecting: bool) -> bytes:
         """The next state: its counter is durable before it leaves the device."""
+        line = self._durable.line_state(self._line, inspecting=inspecting)
         state = DeviceState(
             device=self._device,
             counter=self._db.count("state_counter"),
@@ -78,6 +82,6 @@ class StateReport:
             hardware=self._board.hardware,
             runtime=f"{self._board.runtime}/{self._board.precision}",
             time_s=self._clock.time(),
-            lines={self._line: self._durable.line_state(self._line, inspecting=inspecting)},
+            lines={self._line: line.model_copy(update={"mm_per_pixel": dict(self._scales)})},
         )
         return sign_state(state, self._key).encode()

@@ -46,6 +46,11 @@ class Plan:
         return ".".join(word for word in (recipe, self.views[view].recipe) if word)
 
     @property
+    def scales(self) -> dict[str, float]:
+        """Millimetres of a pixel, by camera, where the station is calibrated."""
+        return {view.camera: view.mm_per_pixel for view in self.views if view.mm_per_pixel}
+
+    @property
     def uncalibrated(self) -> list[str]:
         """Cameras of which the station does not know how large a pixel is."""
         return sorted({view.camera for view in self.views if view.mm_per_pixel is None})

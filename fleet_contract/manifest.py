@@ -152,11 +152,9 @@ class Acceptance(Part):
     limits: list[Limit] = Field(min_length=1, max_length=256)
 
     @property
-    def needs_scale(self) -> bool:
-        """Whether a station must be calibrated to hold these limits."""
-        return self.mm_per_pixel is None and any(
-            limit.max_length_mm or limit.max_area_mm2 for limit in self.limits
-        )
+    def limits_sizes(self) -> bool:
+        """Whether any limit is in mm."""
+        return any(limit.max_length_mm or limit.max_area_mm2 for limit in self.limits)
 
     @model_validator(mode="after")
     def _zones_are_known(self) -> Self:
@@ -192,10 +190,15 @@ class Decision(Part):
     """By the recipe's name, as the line's trigger gives it."""
 
     @property
-    def needs_scale(self) -> bool:
-        """Whether the limits of the line or of a recipe are for calibrated stations alone."""
+    def sized(self) -> list[Acceptance]:
+        """Limits in mm, of the line and of its recipes."""
         known = [self.acceptance, *(recipe.acceptance for recipe in self.recipes.values())]
-        return any(one is not None and one.needs_scale for one in known)
+        return [one for one in known if one is not None and one.limits_sizes]
+
+    @property
+    def needs_scale(self) -> bool:
+        """Whether some of them are for calibrated stations alone."""
+        return any(one.mm_per_pixel is None for one in self.sized)
 
     def for_recipe(self, recipe: str) -> "Decision":
         """With what the recipe decides otherwise; '' is the line without a recipe.

@@ -217,6 +217,8 @@ class LineState(Message):
     update: UpdateReport | None = None
     epoch_floor: int = 0
     inspecting: bool
+    mm_per_pixel: dict[Id, float] = Field(default_factory=dict)
+    """By camera, where the station is calibrated."""
 
 
 class DeviceState(Message):

@@ -1,8 +1,9 @@
-"""`loupe-agent status | logs | snapshot | replay | doctor | rollback | lock | unlock | reload`."""
+"""`loupe-agent status | logs | snapshot | replay | doctor | rollback | lock | unlock | reload | calibrate`."""
 
 import json
 import os
 import signal
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,7 +27,8 @@ SICK_EXIT = 1
 
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
-    for command in (status, logs, snapshot, replay, doctor, rollback, lock, unlock, reload):
+    for command in (status, logs, snapshot, replay, doctor, rollback, lock, unlock, reload,
+                    calibrate):  # fmt: skip
         app.command()(command)
 
 
@@ -124,8 +126,10 @@ def replay(
         )
     store = BundleStore(station.data.folder, station.data.disk_reserve)
     board = read_board(station.board.file)
-    model = load_bundle(store.folder(active.digest), active.digest, board).model
-    rows = list(replaying.replay(model, paths, recipe))
+    plan = station.plan
+    loaded = load_bundle(store.folder(active.digest), active.digest, board, plan.uncalibrated)
+    model = loaded.model
+    rows = list(replaying.replay(model, paths, recipe, plan.views[0].mm_per_pixel))
     threshold = model.manifest.decision.for_recipe(recipe).threshold
     found = replaying.summary(active.digest, threshold, rows)
     if as_json:
@@ -138,6 +142,36 @@ def replay(
     Console().print(table)
     counts = ", ".join(f"{count} {verdict}" for verdict, count in found["counts"].items())
     typer.echo(f"bundle {active.digest[:12]}, threshold {threshold:g}: {counts}")
+
+
+def calibrate(
+    image: Annotated[Path, typer.Argument(help="A picture of the board, as the camera gives it.")],
+    pitch: Annotated[
+        float, typer.Option(min=1e-6, help="From point to point of the board, in mm.")
+    ],
+    dots: Annotated[str, typer.Option(help="A grid of dots: columns and rows, as 11x7.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """How large a pixel is, from a board that lies where parts lie: the line for station.toml."""
+    from edge_agent.calibrate import calibrate as measured
+
+    found = measured(image, pitch, _grid(dots) if dots else None)
+    if as_json:
+        _print_json(asdict(found))
+        return
+    typer.echo(
+        f"{found.columns}x{found.rows} points over {found.covers:.0%} of the picture, "
+        f"{found.residual_px:.2f} px off a plane grid; a pixel differs by {found.spread:.2%} over the "
+        f"board, and by {found.stretch:.2%} between its sides. Under [source], or [[cameras]]:"
+    )
+    typer.echo(f"mm_per_pixel = {found.mm_per_pixel:.6g}")
+
+
+def _grid(text: str) -> tuple[int, int]:
+    columns, _, rows = text.partition("x")
+    if columns.isdigit() and rows.isdigit() and min(int(columns), int(rows)) >= 3:
+        return int(columns), int(rows)
+    raise ConfigError("--dots is not understood", expected="columns and rows, as 11x7", found=text)
 
 
 def doctor(config: ConfigPath, as_json: AsJson = False) -> None:

@@ -128,6 +128,31 @@ def _camera(station: StationConfig) -> Finding:
     return Finding("camera", "ok", text)
 
 
+def _calibration(station: StationConfig) -> Finding:
+    limited, scaled = probes.sizes(station)
+    plan = station.plan
+    names = ", ".join(plan.uncalibrated)
+    if not plan.uncalibrated:
+        told = ", ".join(f"{name}: {scale:g} mm a pixel" for name, scale in plan.scales.items())
+        return Finding("calibration", "ok", told)
+    if not limited:
+        return Finding("calibration", "ok", "no bundle here limits sizes")
+    measure = "`loupe-agent calibrate IMAGE --pitch MM` measures it."
+    if scaled:
+        return Finding(
+            "calibration",
+            "warning",
+            f"{names}: sizes are judged by the scale of the bundle",
+            measure,
+        )
+    return Finding(
+        "calibration",
+        "fault",
+        f"{names}: the bundle limits sizes, and nobody knows the scale",
+        measure,
+    )
+
+
 def _model(station: StationConfig) -> Finding:
     trouble = probes.runtime(station)
     if trouble:
@@ -187,6 +212,7 @@ CHECKS: dict[str, Callable[[StationConfig], Finding]] = {
     "disk": _disk,
     "data folder": _data_folder,
     "camera": _camera,
+    "calibration": _calibration,
     "model": _model,
     "service": _service,
     "outputs": _outputs,

@@ -220,6 +220,17 @@ def _active_manifest(station: StationConfig) -> Manifest | None:
     return archive.load_folder(store.folder(active.digest))
 
 
+def sizes(station: StationConfig) -> tuple[bool, bool]:
+    """Whether the active bundle limits sizes, and whether it brings the scale for all of them.
+
+    Raises LoupeError for a damaged one.
+    """
+    manifest = _active_manifest(station)
+    if manifest is None:
+        return False, True
+    return bool(manifest.decision.sized), not manifest.decision.needs_scale
+
+
 def service() -> str:
     """Whether systemd knows the agent, and watches it."""
     program = shutil.which("systemctl")

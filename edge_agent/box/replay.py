@@ -38,14 +38,16 @@ def images(folder: Path) -> list[Path]:
     return found
 
 
-def replay(model: Judge, paths: list[Path], recipe: str = "") -> Iterator[Replayed]:
+def replay(
+    model: Judge, paths: list[Path], recipe: str = "", mm_per_pixel: float | None = None
+) -> Iterator[Replayed]:
     """Each image as the agent would judge it now."""
     schema = model.manifest.input
     for path in paths:
         start = time.perf_counter()
         try:
             frame = decode_image(path.read_bytes(), schema.channels, schema.depth)
-            judgement = model.judge(frame, recipe)
+            judgement = model.judge(frame, recipe, mm_per_pixel)
         except (DataError, ModelError, OSError) as error:
             yield Replayed(path.name, str(Verdict.NO_DECISION), None, _ms(start), str(error))
         else:

@@ -70,6 +70,7 @@ class View:
             "slots": state.model_dump(mode="json", include={str(slot) for slot in Slot}),
             "update": state.update.model_dump(mode="json") if state.update else None,
             "update_locked": parts.durable.update_locked(line),
+            "mm_per_pixel": parts.config.plan.scales,
             "parts": [_told(seen) for seen in parts.lately.last()],
             "health": self._beat().model_dump(mode="json") | {"throttled": throttled()},
             "outputs": parts.guarded.counts if parts.guarded else {},

@@ -91,8 +91,9 @@ def test_the_stations_calibration_goes_before_the_bundles_scale(
 
 def test_only_limits_of_size_need_a_scale() -> None:
     sized = Acceptance(limits=[Limit(max_length_mm=1.0)])
-    assert sized.needs_scale
-    assert not Acceptance(limits=[Limit(max_area_mm2=0.0, max_count=2)]).needs_scale
+    counted = Acceptance(limits=[Limit(max_area_mm2=0.0, max_count=2)])
+    assert Decision(threshold=0.5, acceptance=sized).needs_scale
+    assert not Decision(threshold=0.5, acceptance=counted).needs_scale
     assert Decision(threshold=0.5, recipes={"matt": Recipe(acceptance=sized)}).needs_scale
     assert not Decision(threshold=0.5, acceptance=acceptance(Limit(max_length_mm=1))).needs_scale
 

@@ -48,6 +48,8 @@ class TinySpec:
     """Mean of the reference's scores; the default is that of a mid-grey picture."""
     model: bytes | None = None
     """Instead of the good model."""
+    decision: Decision | None = None
+    """The default: by the score alone, with a threshold of one half."""
 
 
 def solid(red: int, green: int = 90, blue: int = 90, side: int = SIDE) -> Frame:
@@ -135,7 +137,7 @@ def _manifest(spec: TinySpec, golden: list[GoldenSample], files: dict[str, FileE
         "input": InputSchema(channels=3, min_side=8, max_side=4096),
         "preprocess": Preprocess(height=SIDE, width=SIDE, channel_order="rgb"),
         "models": [model],
-        "decision": Decision(threshold=0.5, near_margin=0.05),
+        "decision": spec.decision or Decision(threshold=0.5, near_margin=0.05),
         "classes": ["defect"],
         "golden": golden,
         "reference": "reference.json",
