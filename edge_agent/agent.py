@@ -1,5 +1,6 @@
 """The agent: its parts put together, started in order, watched, and ended cleanly."""
 
+import contextlib
 import logging
 import sqlite3
 import threading
@@ -68,6 +69,7 @@ class Agent:
         self._stopping = self._rereading = False
         self._state_due = threading.Event()
         self.restart_wanted = False
+        self._not_stored = ""
         self._make_link()
         self._make_inspection()
         self._make_update()
@@ -155,7 +157,8 @@ class Agent:
     def _make_box(self) -> None:
         self._box: Box | None = None
         # One that was killed may have left it.
-        (self._config.data.folder / ADDRESS).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            (self._config.data.folder / ADDRESS).unlink(missing_ok=True)
         if not self._config.box.address:
             return
         parts = Parts(
@@ -183,7 +186,7 @@ class Agent:
         """Until `stop`. Raises RuntimeError where the inspection ended by itself."""
         cv2.setNumThreads(self._board.threads)
         unclean = self._db.get("running") == "yes"
-        self._db.set("running", "yes")
+        self._note_running("yes")
         active = self._updater.recover(unclean=unclean)
         judge = f"bundle {active.digest[:12]} judges" if active else "no bundle judges yet"
         text = f"agent {VERSION} started" + (" after it had ended uncleanly" if unclean else "")
@@ -224,6 +227,7 @@ class Agent:
             if now - self._inspector.turned_s < _STALL_S:
                 health.notify("WATCHDOG=1")
             self._do_commands()
+            self._watch_disk()
             if self._rereading:
                 self._reread()
             if now - beat_s >= self._config.heartbeat:
@@ -233,6 +237,15 @@ class Agent:
                 state_s = now
                 self._state_due.clear()
                 self._publish_state()
+
+    def _watch_disk(self) -> None:
+        # Told afterwards: while reports cannot be stored, an event cannot either.
+        before, self._not_stored = self._not_stored, self._inspector.not_stored
+        if before and not self._not_stored:
+            text = (
+                f"reports could not be stored ({before}); they waited in memory and are stored now"
+            )
+            self._tell("fault", text, "warning")
 
     def _reread(self) -> None:
         self._rereading = False
@@ -278,15 +291,16 @@ class Agent:
         self._uplink.stop()
         self._link.stop()
         if clean:
-            self._note_clean_end()
+            self._note_running("no")
         self._db.close()
         self._lock.close()
 
-    def _note_clean_end(self) -> None:
+    def _note_running(self, state: str) -> None:
+        """By it the next start knows how this run ended."""
         try:
-            self._db.set("running", "no")
+            self._db.set("running", state)
         except sqlite3.Error as error:
-            log.warning("the clean end cannot be stored: %s", error)
+            log.warning("that the agent runs (%s) cannot be stored: %s", state, error)
 
     def _judging(self) -> bool:
         """Whether the line may expect verdicts: a bundle judges, and the inspection comes round."""

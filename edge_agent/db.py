@@ -5,6 +5,7 @@ twice after a power cut, since the server would take the second record for a dup
 two commits a second the price is small.
 """
 
+import logging
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -40,6 +41,21 @@ CREATE TABLE IF NOT EXISTS orders (id INTEGER PRIMARY KEY, kind TEXT NOT NULL,
 """
 
 
+log = logging.getLogger(__name__)
+
+
+def _opened(path: Path, *first: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=5, isolation_level=None, check_same_thread=False)
+    try:
+        for pragma in (*first, "PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL"):
+            connection.execute(pragma)
+        connection.executescript(_SCHEMA)
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
 class Database:
     """One connection, shared by the agent's threads; every use is inside `transaction`."""
 
@@ -49,12 +65,12 @@ class Database:
         self._depth = 0
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(
-                path, timeout=5, isolation_level=None, check_same_thread=False
-            )
-            self._connection.execute("PRAGMA journal_mode=WAL")
-            self._connection.execute("PRAGMA synchronous=FULL")
-            self._connection.executescript(_SCHEMA)
+            try:
+                self._connection = _opened(path)
+            except sqlite3.OperationalError as error:
+                # A full disk has no room for the log's index. Without sharing it lies in memory.
+                log.warning("%s: %s; it is opened for this process alone", path, error)
+                self._connection = _opened(path, "PRAGMA locking_mode=EXCLUSIVE")
         except (sqlite3.Error, OSError) as error:
             raise ResourceError(
                 f"the agent's database {path} cannot be used: {error}",

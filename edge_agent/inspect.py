@@ -96,6 +96,11 @@ class Inspector:
         """What memory could not hold while the disk was full or slow."""
         return self._report.given_up
 
+    @property
+    def not_stored(self) -> str:
+        """Why reports wait in memory; '' where they do not."""
+        return self._report.not_stored
+
     # The loop.
 
     def run(self, active: Loaded | None) -> None:

@@ -1,5 +1,6 @@
 """One agent a data folder: a lock that ends with the process, however it ends."""
 
+import contextlib
 import fcntl
 import os
 from pathlib import Path
@@ -26,9 +27,10 @@ def take_lock(folder: Path) -> IO[str]:
             f"another agent works in {folder} (process {owner})",
             remedy="One agent a data folder: stop that one, or give this one a folder of its own.",
         ) from error
-    file.truncate(0)
-    file.write(str(os.getpid()))
-    file.flush()
+    # Who holds it is a courtesy: on a full disk the lock alone must do.
+    with contextlib.suppress(OSError):
+        os.ftruncate(file.fileno(), 0)
+        os.write(file.fileno(), str(os.getpid()).encode())
     return file
 
 

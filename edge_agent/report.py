@@ -71,7 +71,8 @@ class Report:
         self._windows: deque[Window] = deque()
         self._pictures: deque[Picture] = deque()
         self._writing: tuple[Future[None], Batch] | None = None
-        self._failing = False
+        self.not_stored = ""
+        """Why the last batch could not be stored and waits in memory; '' where it was."""
         # Long ago: the first verdict after a start or a pause is stored at once, not a batch later.
         self._stored_s = -1e9
         self._sampled_s: dict[str, float] = {}
@@ -212,7 +213,7 @@ class Report:
         if ended:
             self._close_windows()
             self._open_window()
-        full = len(self._verdicts) >= BATCH_PARTS and not self._failing
+        full = len(self._verdicts) >= BATCH_PARTS and not self.not_stored
         if ended or full or now - self._stored_s >= BATCH_S:
             self._begin()
 
@@ -263,13 +264,13 @@ class Report:
         try:
             future.result()
         except (sqlite3.Error, OSError) as error:
-            if not self.write_failures:
+            if not self.not_stored:
                 log.error("verdicts cannot be stored, inspection goes on: %s", error)
             self.write_failures += 1
-            self._failing = True
+            self.not_stored = str(error)
             self._verdicts.extendleft(reversed(batch.verdicts))
             self._windows.extendleft(reversed(batch.windows))
             self._pictures.extendleft(reversed(batch.pictures))
             self._trim()
         else:
-            self._failing = False
+            self.not_stored = ""

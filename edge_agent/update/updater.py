@@ -173,8 +173,11 @@ class Updater:
         """Finds where the last run stood; returns what is to judge. Before the inspection begins."""
         update = self._durable.update(self._name)
         if update is not None and unclean:
-            self._count_death(update)
-            self._back_to_proven()
+            try:
+                self._count_death(update)
+                self._back_to_proven()
+            except sqlite3.Error as error:
+                log.error("the death before cannot be noted, the active bundle stays: %s", error)
         self._active = self._load_active()
         self._store.clean(self._durable.needed(), self._durable.arriving())
         return self._active
@@ -217,13 +220,17 @@ class Updater:
                 return self._load(row.digest)
             except (BundleError, ModelError) as error:
                 log.error("active bundle %s: %s", row.digest[:12], error)
-                self._durable.event(
-                    "fault", f"the active bundle does not load: {error}", severity="error",
-                    line=self._name, digest=row.digest,
-                )  # fmt: skip
-                if self._durable.slots.get(self._name, Slot.PREVIOUS) is None:
-                    return None
-                self._durable.roll_back(self._name, f"does not load: {error}"[:500])
+                try:
+                    self._durable.event(
+                        "fault", f"the active bundle does not load: {error}", severity="error",
+                        line=self._name, digest=row.digest,
+                    )  # fmt: skip
+                    if self._durable.slots.get(self._name, Slot.PREVIOUS) is None:
+                        return None
+                    self._durable.roll_back(self._name, f"does not load: {error}"[:500])
+                except sqlite3.Error as full:
+                    log.error("that cannot be stored, the bundle before judges: %s", full)
+                    return self._load_slot(Slot.PREVIOUS)
         return None
 
     def _load_slot(self, slot: Slot) -> Loaded | None:
