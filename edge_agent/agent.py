@@ -122,7 +122,7 @@ class Agent:
             ),
             Outputs(outputs),
             report,
-            SamplePolicy(config.samples, self._spool.id),
+            SamplePolicy(config.samples, self._spool.id, store.kept(self._clock)),
             self._meter,
             self._clock,
             deadline_s=config.line.deadline,
@@ -256,7 +256,7 @@ class Agent:
             return
         self._config = self._updater.config = found.config
         if "samples" in found.applied:
-            self._inspector.sample_by(SamplePolicy(found.config.samples, self._spool.id))
+            self._inspector.sample_by(found.config.samples)
         self._tell("config", found.text, "warning" if found.waiting else "info")
 
     def _beat(self, now_s: float) -> None:

@@ -8,10 +8,11 @@ import uuid
 from dataclasses import dataclass
 
 from edge_agent.db import Database
-from edge_agent.sampling import WORTH, Why
+from edge_agent.sampling import DAY_S, WORTH, Kept, Why
 from edge_agent.source.base import Progress
 from edge_agent.spool import Spool, Value
 from fleet_contract.blocks import block_count, sha256
+from fleet_contract.clock import Clock
 from fleet_contract.inference.model import Judgement
 from fleet_contract.inference.preprocess import Frame, encode_png
 from fleet_contract.messages import PartsBody, PartVerdict, SampleBody, Stream
@@ -63,6 +64,15 @@ class BatchStore:
         """Of the last batch."""
         return int(self._db.get("requested_samples", "0"))
 
+    def kept(self, clock: Clock) -> list[Kept]:
+        """The samples of the last 24 h that quotas count, in order."""
+        wall_s, now_s = clock.time(), clock.monotonic()
+        rows = self._db.rows(
+            "SELECT why, at_s FROM kept WHERE at_s > ? ORDER BY at_s", wall_s - DAY_S
+        )
+        # One that was kept while the clock was ahead counts as of now.
+        return [Kept(why, now_s - max(wall_s - at_s, 0.0)) for why, at_s in rows]
+
     def store(self, batch: Batch) -> None:
         """Raises sqlite3.Error, after which nothing of it is stored."""
         # Encoding takes long: no one else should wait for it.
@@ -76,12 +86,21 @@ class BatchStore:
                 self._spool.append(Stream.WINDOWS, window, Value.WINDOW)
             for sample, png in encoded:
                 self._spool.append(Stream.SAMPLES, sample, WORTH[sample.why], png)
+            self._note_kept([p for p in batch.pictures if p.why != "requested"])
             self._db.set("requested_samples", str(batch.requested))
             if batch.progress.trigger is not None:
                 db.execute(
                     "INSERT OR REPLACE INTO progress VALUES (?, ?, ?)",
                     (self._camera, batch.progress.base, batch.progress.trigger),
                 )
+
+    def _note_kept(self, pictures: list[Picture]) -> None:
+        with self._db.transaction() as db:
+            for picture in pictures:
+                now_s = picture.verdict.time_s
+                db.execute("INSERT INTO kept VALUES (?, ?)", (picture.why, now_s))
+                db.execute("DELETE FROM kept WHERE at_s <= ?", (now_s - DAY_S,))
+                db.execute("UPDATE kept SET at_s = ? WHERE at_s > ?", (now_s, now_s))
 
     def _encoded(self, picture: Picture) -> tuple[SampleBody, bytes]:
         png = encode_png(picture.frame)

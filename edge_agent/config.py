@@ -86,13 +86,18 @@ class WindowsConfig(Section):
 
 
 class SamplesConfig(Section):
-    """Which images are sent for review, and how many an hour at most."""
+    """Which images are sent for review, and how many an hour and a day at most.
+
+    Those that the server asks for are in no quota.
+    """
 
     audit_share: float = Field(default=0.02, ge=0, le=1)
     audit_per_hour: int = Field(default=20, ge=0)
     rejects_per_hour: int = Field(default=60, ge=0)
     near_per_hour: int = Field(default=60, ge=0)
     disagreements_per_hour: int = Field(default=200, ge=0)
+    per_day: int = Field(default=1000, ge=0)
+    """Of all together, in any 24 hours."""
 
 
 class ProbationConfig(Section):

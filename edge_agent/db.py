@@ -28,6 +28,7 @@ CREATE TABLE IF NOT EXISTS records (
 CREATE INDEX IF NOT EXISTS records_by_value ON records (value, stream, number);
 CREATE TABLE IF NOT EXISTS progress (camera TEXT PRIMARY KEY, base INTEGER NOT NULL,
     trigger INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS kept (why TEXT NOT NULL, at_s REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS slots (line TEXT NOT NULL, slot TEXT NOT NULL, digest TEXT NOT NULL,
     attempt INTEGER NOT NULL, since_s REAL NOT NULL, committed INTEGER NOT NULL,
     PRIMARY KEY (line, slot));

@@ -220,6 +220,7 @@ audit_per_hour = 20
 rejects_per_hour = 60
 near_per_hour = 60              # scores near the threshold
 disagreements_per_hour = 200    # active and candidate differ
+per_day = 1000                  # of all together, in any 24 hours
 
 [probation]                     # what a new bundle must show before it is committed
 parts = 200

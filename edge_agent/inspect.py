@@ -15,6 +15,7 @@ from edge_agent.beside import Beside
 from edge_agent.box.lately import Lately
 from edge_agent.canary import Canary, Share
 from edge_agent.canary import Watch as CanaryWatch
+from edge_agent.config import SamplesConfig
 from edge_agent.health import Meter
 from edge_agent.judging import LATE, is_silent, look_at
 from edge_agent.link_rules import Backoff
@@ -401,11 +402,11 @@ class Inspector:
 
         self._orders.do(add)
 
-    def sample_by(self, policy: SamplePolicy) -> None:
-        """Chooses samples by another policy from the next part on. Raises StateError when ended."""
+    def sample_by(self, config: SamplesConfig) -> None:
+        """Chooses samples by other settings from the next part on. Raises StateError when ended."""
 
         def exchange() -> None:
-            self._policy = policy
+            self._policy = self._policy.by(config)
 
         self._orders.do(exchange)
 

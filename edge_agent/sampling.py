@@ -1,6 +1,8 @@
-"""Which parts' images are sent for review, within quotas an hour. Pure: values and times in."""
+"""Which parts' images are sent for review, within quotas an hour and a day. Pure: values and times in."""
 
 import hashlib
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -41,27 +43,54 @@ class Quota:
 
     def take(self, now_s: float) -> bool:
         """Whether one more is allowed at monotonic `now_s`; takes it if so."""
-        if self.at_s is not None:
-            refill = (now_s - self.at_s) * self.per_hour / 3600
-            self.tokens = min(float(self.per_hour), self.tokens + refill)
-        self.at_s = now_s
+        self._refill(now_s)
         if self.tokens < 1:
             return False
         self.tokens -= 1
         return True
 
+    def took(self, at_s: float) -> None:
+        """One was taken at monotonic `at_s`, in a run of the agent before this one."""
+        self._refill(at_s)
+        self.tokens = max(self.tokens - 1, 0)
+
+    def _refill(self, now_s: float) -> None:
+        if self.at_s is not None:
+            refill = (now_s - self.at_s) * self.per_hour / 3600
+            self.tokens = min(float(self.per_hour), self.tokens + refill)
+        self.at_s = now_s
+
+
+DAY_S = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A sample that counts in the quotas; times are monotonic, and may lie before the boot."""
+
+    why: Why
+    at_s: float
+
 
 class SamplePolicy:
     """Chooses at most one reason for a part."""
 
-    def __init__(self, config: SamplesConfig, seed: str) -> None:
-        self._share, self._seed = config.audit_share, seed
+    def __init__(self, config: SamplesConfig, seed: str, kept: Sequence[Kept]) -> None:
+        """`kept` are the samples of the last day, in order: a new run has no new quota."""
+        self._config, self._seed = config, seed
         self._quotas: dict[str, Quota] = {
             "audit": Quota(config.audit_per_hour),
             "reject": Quota(config.rejects_per_hour),
             "near_threshold": Quota(config.near_per_hour),
             "disagreement": Quota(config.disagreements_per_hour),
         }
+        self._day = deque(kept)
+        for one in kept:
+            self._quotas[one.why].took(one.at_s)
+
+    def by(self, config: SamplesConfig) -> "SamplePolicy":
+        """The same by other settings: what was kept so far counts in the new quotas."""
+        return SamplePolicy(config, self._seed, list(self._day))
 
     def choose(
         self,
@@ -76,7 +105,7 @@ class SamplePolicy:
     ) -> Why | None:
         """Why the part's image is sent, or None. The audit sample is random but repeatable."""
         reasons: list[Why] = []
-        if drawn(self._seed, part, self._share):
+        if drawn(self._seed, part, self._config.audit_share):
             reasons.append("audit")
         if score is not None and abs(score - threshold) < near_margin:
             reasons.append("near_threshold")
@@ -84,8 +113,16 @@ class SamplePolicy:
             reasons.append("reject")
         if requested:
             return "requested"
-        return next((why for why in reasons if self._quotas[why].take(now_s)), None)
+        return next((why for why in reasons if self._take(why, now_s)), None)
 
     def disagreement(self, now_s: float) -> bool:
         """Whether one more disagreement may be sent."""
-        return self._quotas["disagreement"].take(now_s)
+        return self._take("disagreement", now_s)
+
+    def _take(self, why: Why, now_s: float) -> bool:
+        while self._day and now_s - self._day[0].at_s >= DAY_S:
+            self._day.popleft()
+        if len(self._day) >= self._config.per_day or not self._quotas[why].take(now_s):
+            return False
+        self._day.append(Kept(why, now_s))
+        return True

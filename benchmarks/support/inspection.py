@@ -109,7 +109,7 @@ def inspecting(
     )  # fmt: skip
     inspector = Inspector(
         source, Outputs([heard] if heard else []), report,
-        SamplePolicy(SamplesConfig(), spool.id), Meter(clock.monotonic()), clock,
+        SamplePolicy(SamplesConfig(), spool.id, []), Meter(clock.monotonic()), clock,
         deadline_s=_DEADLINE_S, shadow_queue=8, tell=lambda *_: None,
         plan=one_view("cam-1"),
     )  # fmt: skip

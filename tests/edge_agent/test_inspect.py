@@ -121,7 +121,7 @@ class Bench:
         )  # fmt: skip
         samples = SamplesConfig(audit_share=0, rejects_per_hour=0, near_per_hour=0)
         self.inspector = Inspector(
-            self.source, self.gate, report, SamplePolicy(samples, "seed"),
+            self.source, self.gate, report, SamplePolicy(samples, "seed", []),
             Meter(0.0), self.clock, deadline_s=0.5, shadow_queue=4,
             tell=lambda *words: self.told.append(words), plan=plan,
         )  # fmt: skip

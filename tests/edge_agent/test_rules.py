@@ -57,7 +57,7 @@ def choose(policy: SamplePolicy, part: int, verdict: Verdict, score: float, *, r
 
 
 def test_rejects_and_near_scores_are_samples_and_others_are_not() -> None:
-    policy = SamplePolicy(SamplesConfig(audit_share=0), "seed")
+    policy = SamplePolicy(SamplesConfig(audit_share=0), "seed", [])
     assert choose(policy, 1, Verdict.REJECT, 0.9) == "reject"
     assert choose(policy, 2, Verdict.ACCEPT, 0.45) == "near_threshold"
     assert choose(policy, 3, Verdict.ACCEPT, 0.1) is None
@@ -67,7 +67,7 @@ def test_rejects_and_near_scores_are_samples_and_others_are_not() -> None:
 def test_the_audit_share_is_random_but_the_same_part_is_chosen_again() -> None:
     config = SamplesConfig(audit_share=0.2, audit_per_hour=10_000)
     chosen = [
-        [n for n in range(2000) if choose(SamplePolicy(config, "s"), n, Verdict.ACCEPT, 0.1)]
+        [n for n in range(2000) if choose(SamplePolicy(config, "s", []), n, Verdict.ACCEPT, 0.1)]
         for _ in range(2)
     ]
     assert chosen[0] == chosen[1]
