@@ -74,10 +74,14 @@ def device(context: typer.Context, name: str, as_json: Json = False) -> None:
                  f"{p['missing']} missing, {p['reject']} rejected, {p['no_decision']} undecided")
                 for p in parts
             ),
-            *((f"drift, {d['camera']}", _strongest(d)) for d in found["drift"]),
+            *((f"drift, {_place(d)}", _strongest(d)) for d in found["drift"]),
             ("bad messages", f"{found['bad_messages']} {found['last_bad']}"),
         ]
     )  # fmt: skip
+
+
+def _place(found: dict[str, Any]) -> str:
+    return f"{found['camera']}, {found['recipe']}" if found["recipe"] else str(found["camera"])
 
 
 def _strongest(drift: dict[str, Any]) -> str:
@@ -154,6 +158,7 @@ def baselines(context: typer.Context, device: str | None = None, as_json: Json =
             "device": lambda b: b["device"],
             "line": lambda b: b["line"],
             "camera": lambda b: b["camera"],
+            "recipe": lambda b: b["recipe"] or "-",
             "state": lambda b: b["state"],
             "windows": lambda b: str(b["windows"]),
             "from": lambda b: moment(b["start_s"]),

@@ -1,5 +1,6 @@
 """Drift: statistics against their threshold, baselines to accept, incidents and what follows them."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -45,7 +46,7 @@ class FeatureView:
 
 @dataclass(frozen=True, slots=True)
 class StationDrift:
-    """What is measured on one camera of a device."""
+    """What is measured on one camera of a device, of one recipe."""
 
     device: str
     anchor: str
@@ -115,21 +116,26 @@ def _station(
     threshold: float,
     needed: int,
 ) -> StationDrift:
-    key = (state.device, state.line, state.camera)
-    here = [b for b in known if (b.device, b.line, b.camera) == key]
+    key = (state.device, state.line, state.camera, state.recipe)
+    here = [b for b in known if (b.device, b.line, b.camera, b.recipe) == key]
     accepted = next((b for b in here if b.state == "accepted"), None)
     proposed = [b.id for b in here if b.state == "proposed" and b.id is not None]
     measured = _measured(state, accepted, threshold)
     return StationDrift(
         device=state.device,
-        anchor=f"{state.device}-{state.line}-{state.camera}",
-        title=f"{state.line}, {state.camera}",
+        anchor=f"{state.device}-{state.line}-{state.camera}{_mark(state.recipe)}",
+        title=", ".join(word for word in (state.line, state.camera, state.recipe) if word),
         state=drift_badge(state.device, incidents, here),
         note=_note(state, accepted, bool(proposed), needed),
         proposed=proposed,
         loud=measured[:LOUD],
         quiet=measured[LOUD:],
     )
+
+
+def _mark(recipe: str) -> str:
+    """A recipe's name may be anything, an anchor's may not."""
+    return f"-{hashlib.sha256(recipe.encode()).hexdigest()[:8]}" if recipe else ""
 
 
 def _note(state: DriftState, accepted: Baseline | None, proposed: bool, needed: int) -> str:

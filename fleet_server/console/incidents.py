@@ -53,6 +53,7 @@ def _evidence(incident: Incident) -> list[Fact]:
     facts = [
         Fact("Line", incident.line),
         Fact("Camera", incident.camera),
+        *([Fact("Recipe", incident.evidence["recipe"])] if incident.evidence.get("recipe") else []),
         Fact("Noticed after", f"{number(incident.parts_until_alarm)} parts"),
     ]
     for name, values in list(moved.items())[:5]:

@@ -129,7 +129,7 @@ def baseline_views(baselines: Sequence[Baseline]) -> list[BaselineView]:
         BaselineView(
             id=b.id or 0,
             state=words.baseline(b.state),
-            camera=b.camera,
+            camera=f"{b.camera}, {b.recipe}" if b.recipe else b.camera,
             windows=b.windows,
             accepted_s=b.accepted_at,
             accepted_by=b.accepted_by or "",

@@ -29,13 +29,14 @@ def unpack(stored: Mapping[str, Sequence[float]]) -> dict[str, Reference]:
 
 
 def current(
-    session: Session, device: str, line: str, camera: str, state: str = "accepted"
-) -> Baseline | None:
+    session: Session, device: str, line: str, camera: str, state: str = "accepted", *,
+    recipe: str = "",
+) -> Baseline | None:  # fmt: skip
     """The latest baseline of that state; at most one is accepted at a time."""
     return session.exec(
         select(Baseline)
         .where(Baseline.device == device, Baseline.line == line, Baseline.camera == camera)
-        .where(Baseline.state == state)
+        .where(Baseline.recipe == recipe, Baseline.state == state)
         .order_by(col(Baseline.id).desc())
         .limit(1)
     ).first()
@@ -51,6 +52,7 @@ def propose(session: Session, now: float, state: DriftState) -> Baseline:
         device=state.device,
         line=state.line,
         camera=state.camera,
+        recipe=state.recipe,
         windows=len(windows),
         start_s=windows[0]["start_s"],
         end_s=windows[-1]["end_s"],
@@ -64,7 +66,7 @@ def propose(session: Session, now: float, state: DriftState) -> Baseline:
     session.flush()
     record(session, now, "rule:drift", "baseline.propose", str(baseline.id), {
         "device": state.device, "line": state.line, "camera": state.camera,
-        "windows": len(windows),
+        "recipe": state.recipe, "windows": len(windows),
     })  # fmt: skip
     return baseline
 
@@ -79,32 +81,47 @@ def accept(session: Session, now: float, by: str, baseline_id: int) -> Baseline:
         raise NotFoundError(f"there is no baseline {baseline_id}")
     if baseline.state != "proposed":
         raise StateError(f"baseline {baseline_id} is {baseline.state}", expected="a proposed one")
-    before = current(session, baseline.device, baseline.line, baseline.camera)
+    place = (baseline.device, baseline.line, baseline.camera)
+    before = current(session, *place, recipe=baseline.recipe)
     if before:
         before.state = "retired"
         session.add(before)
     baseline.state, baseline.accepted_by, baseline.accepted_at = "accepted", by, now
     session.add(baseline)
-    reset(session, baseline.device, baseline.line, baseline.camera)
+    _reset(session, session.get(DriftState, (*place, baseline.recipe)))
     record(session, now, by, "baseline.accept", str(baseline_id), {"device": baseline.device})
     session.flush()
     return baseline
 
 
 def retire(session: Session, now: float, by: str, device: str, line: str, camera: str) -> None:
-    """Asks for a new baseline: the accepted one and open proposals retire, collecting begins."""
-    for state in ("accepted", "proposed"):
-        while (baseline := current(session, device, line, camera, state)) is not None:
-            baseline.state = "retired"
-            session.add(baseline)
-            session.flush()
-            record(session, now, by, "baseline.retire", str(baseline.id), {"device": device})
+    """Asks for new baselines of a camera, whatever the recipe: what changes there changes for all.
+
+    Accepted ones and open proposals retire, collecting begins.
+    """
+    for baseline in session.exec(
+        select(Baseline)
+        .where(Baseline.device == device, Baseline.line == line, Baseline.camera == camera)
+        .where(col(Baseline.state).in_(("accepted", "proposed")))
+    ).all():
+        baseline.state = "retired"
+        session.add(baseline)
+        record(session, now, by, "baseline.retire", str(baseline.id), {"device": device})
+    session.flush()
     reset(session, device, line, camera)
 
 
 def reset(session: Session, device: str, line: str, camera: str) -> None:
-    """Everything that is carried from window to window starts at zero."""
-    state = session.get(DriftState, (device, line, camera))
+    """Everything that is carried from window to window of a camera starts at zero."""
+    for state in session.exec(
+        select(DriftState).where(
+            DriftState.device == device, DriftState.line == line, DriftState.camera == camera
+        )
+    ).all():
+        _reset(session, state)
+
+
+def _reset(session: Session, state: DriftState | None) -> None:
     if state is None:
         return
     state.features, state.collected, state.score_values = {}, [], []

@@ -14,12 +14,13 @@ def _json() -> Any:
 
 
 class Baseline(SQLModel, table=True):
-    """A period that a person accepted as right, per device, line and camera; frozen."""
+    """A period that a person accepted as right, per device, line, camera and recipe; frozen."""
 
     id: int | None = Field(default=None, primary_key=True)
     device: str = Field(index=True)
     line: str
     camera: str
+    recipe: str = ""
     state: str = "proposed"
     """proposed, accepted, retired."""
     windows: int
@@ -36,11 +37,12 @@ class Baseline(SQLModel, table=True):
 
 
 class DriftState(SQLModel, table=True):
-    """What is carried from window to window, per device, line and camera."""
+    """What is carried from window to window, per device, line, camera and recipe."""
 
     device: str = Field(primary_key=True)
     line: str = Field(primary_key=True)
     camera: str = Field(primary_key=True)
+    recipe: str = Field(default="", primary_key=True)
     baseline: int | None = None
     features: dict[str, list[float]] = Field(default_factory=dict, sa_column=_json())
     """Per feature [s, last value, parts since s left zero]."""

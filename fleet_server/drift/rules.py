@@ -104,17 +104,23 @@ def features_of(window: Window) -> dict[str, float]:
 
 
 def scores_of(window: Window) -> dict[str, float]:
-    """Means of what the active bundle said; empty without one."""
+    """Means of what the active bundle said; empty without one.
+
+    Only the windows of a part's first view tell how many parts it rejected.
+    """
     mean = window.score.histogram().mean()
-    arm = window.arms.get(window.digest) if window.digest else None
-    if mean is None or arm is None or not arm.parts:
+    if mean is None or window.digest is None:
         return {}
+    arm = window.arms.get(window.digest)
+    if arm is None or not arm.parts:
+        return {"score": mean}
     return {"score": mean, "rejects": arm.rejects / arm.parts}
 
 
 def parts_of(window: Window) -> int:
-    """Parts with a verdict, undecided ones included."""
-    return window.undecided.parts + sum(arm.parts for arm in window.arms.values())
+    """Parts with a verdict, undecided ones included; of a further view, those that it showed."""
+    counted = window.undecided.parts + sum(arm.parts for arm in window.arms.values())
+    return max(counted, window.score.histogram().finite)
 
 
 def reference(name: str, values: Sequence[float]) -> Reference:

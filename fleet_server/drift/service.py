@@ -58,18 +58,21 @@ def look(
     if window.sampled_frames < config.minimum_frames:
         return None
     key = (device, window.line, window.camera)
-    state = session.get(DriftState, key)
+    state = session.get(DriftState, (*key, window.recipe))
     if state is None:
-        state = DriftState(device=device, line=window.line, camera=window.camera)
+        state = DriftState(
+            device=device, line=window.line, camera=window.camera, recipe=window.recipe
+        )
         # Later windows of the same transaction have to find it.
         session.add(state)
         session.flush()
     state.updated_at = window.end_s
     session.add(state)
     learning = not open_incidents(session, device, window.line)
-    baseline = baselines.current(session, *key)
+    baseline = baselines.current(session, *key, recipe=window.recipe)
     if baseline is None:
-        if learning and baselines.current(session, *key, "proposed") is None:
+        proposed = baselines.current(session, *key, "proposed", recipe=window.recipe)
+        if learning and proposed is None:
             _collect(session, now, config, state, window)
         return None
     state.baseline = baseline.id
@@ -195,7 +198,12 @@ def open_incident(
         cause=cause,
         opened_at=now,
         parts_until_alarm=moved[feature].parts,
-        evidence={"feature": feature, "baseline": state.baseline, "moved": evidence},
+        evidence={
+            "feature": feature,
+            "baseline": state.baseline,
+            "recipe": state.recipe,
+            "moved": evidence,
+        },
     )
     session.add(incident)
     session.flush()
@@ -223,16 +231,18 @@ def open_incidents(
 
 
 def strengths(session: Session, device: str) -> list[dict[str, object]]:
-    """Per line and camera of `device`, how far each feature has moved (T), for showing."""
+    """Per line, camera and recipe of `device`, how far each feature has moved (T), for showing."""
     shown: list[dict[str, object]] = []
     for state in session.exec(select(DriftState).where(DriftState.device == device)):
-        baseline = baselines.current(session, state.device, state.line, state.camera)
+        place = (state.device, state.line, state.camera)
+        baseline = baselines.current(session, *place, recipe=state.recipe)
         known = baselines.unpack({**baseline.features, **baseline.scores}) if baseline else {}
         tracked = {name: _tracked(stored) for name, stored in state.features.items()}
         moved = movements(known, {k: v for k, v in tracked.items() if k in known})
         shown.append({
             "line": state.line,
             "camera": state.camera,
+            "recipe": state.recipe,
             "baseline": baseline.id if baseline else None,
             "collected": len(state.collected),
             "image": {k: round(m.strength, 3) for k, m in moved.items() if k not in SCORES},

@@ -1,10 +1,12 @@
 """The database: one schema, one writer at a time, nothing after a rollback."""
 
+import importlib
 import threading
 from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
+from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import text
 from sqlmodel import select
@@ -13,10 +15,12 @@ from fleet_contract.errors import StateError
 from fleet_server.db.engine import Database, after_commit
 from fleet_server.db.migrate import heads, revision, upgrade
 from fleet_server.db.models import metadata
+from fleet_server.drift.models import DriftState
 from fleet_server.registry.models import Line
 from fleet_server.runs.models import TrainingRun
 from fleet_server.services import Services
 
+recipes = importlib.import_module("fleet_server.db.migrations.versions.0005_recipes")
 _EARLIER_RUN = """
     INSERT INTO trainingrun (id, line, state, dataset, config, epoch, requested_by, created_at, attempts,
         cancel_requested, progress, message, comparison, metrics, error)
@@ -44,6 +48,34 @@ def test_rows_of_an_earlier_version_stay_usable(tmp_path: Path) -> None:
     with database.read() as session:
         run = session.exec(select(TrainingRun)).one()
     assert (run.id, run.causes, run.checkpoint, run.checkpoint_bytes) == ("r1", [], None, 0)
+    database.close()
+
+
+_EARLIER_STATE = """
+    INSERT INTO driftstate (device, line, camera, features, collected, score_values, updated_at)
+    VALUES ('station-1', 'line', 'cam-1', '{"mean": [1, 2, 3]}', '[]', '[]', 7)
+"""
+
+
+def test_what_was_learned_before_there_were_recipes_is_of_lines_without_one(
+    tmp_path: Path,
+) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'earlier.db'}")
+    upgrade(database, "0004_shares")
+    with database.write() as session:
+        session.connection().execute(text(_EARLIER_STATE))
+    upgrade(database)
+    with database.read() as session:
+        state = session.get(DriftState, ("station-1", "line", "cam-1", ""))
+        assert state is not None
+        assert (state.features, state.updated_at) == ({"mean": [1, 2, 3]}, 7)
+    with database.engine.begin() as connection:
+        context = MigrationContext.configure(connection)
+        with Operations.context(context):
+            recipes.downgrade()
+            recipes.upgrade()
+    with database.read() as session:
+        assert session.get(DriftState, ("station-1", "line", "cam-1", "")) is not None
     database.close()
 
 

@@ -44,12 +44,14 @@ class Story:
             put_line(session, 0.0, "test", LINE, training_config="[line]\n", policy=POLICY)
 
     def inspect(
-        self, count: int, levels: dict[str, float] | None = None, *, digest: str = "a" * 64
-    ) -> None:
+        self, count: int, levels: dict[str, float] | None = None, *, digest: str = "a" * 64,
+        recipe: str = "",
+    ) -> None:  # fmt: skip
         """`count` windows of 2 s, stored and looked at."""
         for _ in range(count):
             self._windows += 1
             body = window(self.clock.time(), levels=levels, rng=self._rng, digest=digest)
+            body = body.model_copy(update={"recipe": recipe})
             sent = envelope(STATION, Stream.WINDOWS, [record(self._windows, body)])
             with self.services.database.write() as session:
                 assert not store(session, sent, self.clock.time())
@@ -61,9 +63,10 @@ class Story:
         for name in ("drift", "playbook", "leases"):
             self._ticks[name].act()
 
-    def accept(self) -> Baseline:
+    def accept(self, recipe: str = "") -> Baseline:
+        place = (STATION, LINE, CAMERA, "proposed")
         with self.services.database.write() as session:
-            proposed = baselines.current(session, STATION, LINE, CAMERA, "proposed")
+            proposed = baselines.current(session, *place, recipe=recipe)
             assert proposed is not None
             assert proposed.id is not None
             return baselines.accept(session, self.clock.time(), "ann", proposed.id)
@@ -272,6 +275,28 @@ def test_a_new_normal_is_learned_only_when_a_person_says_so(dim: Story) -> None:
     dim.accept()
     dim.inspect(60, DIM)
     assert dim.incidents() == []
+
+
+def test_each_recipe_has_a_baseline_of_its_own_and_what_ages_is_one_incident(
+    watched: Story,
+) -> None:
+    dark = {"mean": 60.0, "p99": 110.0}
+    watched.inspect(30, dark, recipe="black")
+    assert watched.accept("black").recipe == "black"
+    for _ in range(4):
+        watched.inspect(10, dark, recipe="black")
+        watched.inspect(10)
+    assert watched.incidents() == [], "another product is no drift"
+    watched.inspect(20, {name: 0.75 * level for name, level in dark.items()}, recipe="black")
+    (incident,) = watched.incidents()
+    assert (incident.camera, incident.evidence["recipe"]) == (CAMERA, "black")
+    watched.inspect(20, DIM)
+    assert len(watched.incidents()) == 1, "the lamp is that of both"
+    with watched.services.database.write() as session:
+        playbook.close(session, 0.0, "ann", incident.id or 0, rebaseline=True)
+    with watched.services.database.read() as session:
+        for recipe in ("", "black"):
+            assert baselines.current(session, STATION, LINE, CAMERA, recipe=recipe) is None
 
 
 def test_after_a_swap_the_new_bundles_scores_are_learned_anew(watched: Story) -> None:
