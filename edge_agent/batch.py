@@ -7,7 +7,11 @@ the camera still has those frames, they are judged again and stored once.
 import uuid
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edge_agent.db import Database
+from edge_agent.heat import heat_map
 from edge_agent.sampling import DAY_S, WORTH, Kept, Why
 from edge_agent.source.base import Progress
 from edge_agent.spool import Spool, Value
@@ -16,9 +20,10 @@ from fleet_contract.clock import Clock
 from fleet_contract.inference.model import Judgement
 from fleet_contract.inference.preprocess import Frame, encode_png
 from fleet_contract.messages import PartsBody, PartVerdict, SampleBody, Stream
-from fleet_contract.topics import BLOCK_LIMIT
 from fleet_contract.windows import Window
 
+_BLOCK_BYTES = 64 * 2**10
+"""Of an image: small, so that on a slow link live data goes between two of them."""
 MOST_IN_A_RECORD = 220
 """Verdicts with the longest recipes and part ids still fit one message of the broker."""
 
@@ -35,6 +40,13 @@ class Picture:
     candidate: Judgement | None = None
     """What the candidate said of the part, where it says otherwise."""
     candidate_digest: str | None = None
+    heat: NDArray[np.float32] | None = None
+    """[h, w] float32, logits of the defect map."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.frame.shape[0], self.frame.shape[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +129,9 @@ class BatchStore:
             candidate_digest=picture.candidate_digest if candidate else None,
             candidate_verdict=candidate.verdict if candidate else None,
             candidate_score=candidate.score if candidate else None,
+            heat_map="" if picture.heat is None else heat_map(picture.heat, picture.size),
             sha256=sha256(png),
             length=len(png),
-            blocks=block_count(len(png), BLOCK_LIMIT),
+            blocks=block_count(len(png), _BLOCK_BYTES),
         )
         return body, png

@@ -350,7 +350,10 @@ class Inspector:
         if why == "requested":
             self._report.requested -= 1
         if why is not None:
-            self._report.sample(why, look.captured.frame, verdict, camera=self._name(look))
+            self._report.sample(
+                why, look.captured.frame, verdict, camera=self._name(look),
+                heat=look.judgement.mask_logits if look.judgement else None,
+            )  # fmt: skip
 
     def _wanted(self) -> bool:
         """Whether one more disagreement may be sent."""

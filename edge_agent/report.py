@@ -169,16 +169,16 @@ class Report:
 
     def sample(
         self, why: Why, frame: Frame, verdict: PartVerdict, candidate: Judgement | None = None,
-        *, camera: str,
+        *, camera: str, heat: NDArray[np.float32] | None = None,
     ) -> None:  # fmt: skip
-        """An image for review, of the view `camera`; waits for the next batch."""
+        """An image for review, of the view `camera`, with its defect map; waits for the next batch."""
         if self._held(frame.nbytes) > _MOST_PICTURE_BYTES:
             self._begin()
         if self._pictures and self._held(frame.nbytes) > _MOST_PICTURE_BYTES:
             self.given_up += 1
             return
         digest = self._candidate if candidate else None
-        self._pictures.append(Picture(why, frame, camera, verdict, candidate, digest))
+        self._pictures.append(Picture(why, frame, camera, verdict, candidate, digest, heat))
 
     def _held(self, more: int) -> int:
         return more + sum(picture.frame.nbytes for picture in self._pictures)
@@ -201,7 +201,10 @@ class Report:
             number=pair.part, verdict=Verdict(pair.active.verdict), score=pair.active.score,
             digest=pair.active_digest, latency_ms=pair.active.latency_ms, time_s=self._clock.time(),
         )  # fmt: skip
-        self.sample("disagreement", pair.frame, verdict, pair.candidate, camera=camera)
+        candidate = pair.candidate
+        rejects = candidate and candidate.verdict is Verdict.REJECT
+        heat = (candidate if candidate and rejects else pair.active).mask_logits
+        self.sample("disagreement", pair.frame, verdict, candidate, camera=camera, heat=heat)
 
     # Storing.
 

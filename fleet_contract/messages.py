@@ -179,6 +179,9 @@ class SampleBody(Message):
     candidate_digest: Digest | None = None
     candidate_verdict: Verdict | None = None
     candidate_score: float | None = None
+    heat_map: str = Field(default="", max_length=40_000)
+    """Base64 of a grey PNG of at most 128 pixels a side: the defect map over the whole image, 255 for a
+    certain defect; of the model that rejects, where two disagree. Empty without a judgement."""
     media_type: Literal["image/png"] = "image/png"
     sha256: Digest
     length: int = Field(ge=1, le=64 * 2**20)

@@ -61,6 +61,8 @@ class SampleView:
     device: str
     part: int
     image: str
+    heat_map: str
+    """Address of the map over the image; empty where there is none."""
     why: str
     verdicts: list[VerdictView]
     facts: list[Fact]
@@ -130,6 +132,7 @@ def _view(sample: Sample, choice: Choice) -> SampleView:
         device=sample.device,
         part=sample.part,
         image=f"/api/v1/samples/{quote(sample.sample_id)}/image",
+        heat_map=f"/api/v1/samples/{quote(sample.sample_id)}/heat-map" if sample.heat_map else "",
         why=words.WHY.get(sample.why, plain(sample.why)),
         verdicts=_verdicts(sample),
         facts=facts,

@@ -8,6 +8,7 @@ from fastapi.responses import FileResponse
 from pydantic import BaseModel, Field
 
 from fleet_contract.dataset import DatasetVersion
+from fleet_server.errors import NotFoundError
 from fleet_server.labels import service
 from fleet_server.labels.models import DatasetRow, Sample
 from fleet_server.registry.service import set_dataset
@@ -71,6 +72,17 @@ def image(services: ServicesDep, sample_id: str) -> FileResponse:
     with services.database.read() as session:
         found = service.find_sample(session, sample_id)
     path = services.store.path(found.blob)
+    return FileResponse(path, media_type="image/png", headers={**_IMMUTABLE, **_RAW})
+
+
+@router.get("/samples/{sample_id}/heat-map", response_class=FileResponse)
+def heat_map(services: ServicesDep, sample_id: str) -> FileResponse:
+    """The defect map over the sample's image, a small grey PNG; 404 where there is none."""
+    with services.database.read() as session:
+        found = service.find_sample(session, sample_id)
+    if found.heat_map is None:
+        raise NotFoundError(f"sample {sample_id[:80]!r} has no heat map")
+    path = services.store.path(found.heat_map)
     return FileResponse(path, media_type="image/png", headers={**_IMMUTABLE, **_RAW})
 
 

@@ -26,6 +26,8 @@ class Sample(SQLModel, table=True):
     blob: str
     """SHA-256 of the PNG in the store."""
     length: int
+    heat_map: str | None = None
+    """SHA-256 of a grey PNG in the store: the defect map over the image."""
     time_s: float
     """By the device's clock."""
     received_at: float = Field(index=True)

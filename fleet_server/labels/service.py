@@ -28,18 +28,25 @@ def add_sample(
     body: SampleBody,
     now: float,
     incident: int | None,
+    heat_map: str | None = None,
 ) -> Sample:
-    """Stores a sample whose bytes are in the store; a known sample id is left as it is."""
+    """Stores a sample whose bytes are in the store; a known sample id is left as it is.
+
+    `heat_map` is the digest of its defect map in the store.
+    """
     known = session.get(Sample, (body.sample_id, device))
     if known:
         return known
-    fields = body.model_dump(exclude={"v", "sha256", "blocks", "media_type"}, mode="json")
+    fields = body.model_dump(
+        exclude={"v", "sha256", "blocks", "media_type", "heat_map"}, mode="json"
+    )
     names = Sample.model_fields.keys() & fields.keys()
     sample = Sample(
         **{name: fields[name] for name in names},
         device=device,
         spool_id=spool_id,
         blob=body.sha256,
+        heat_map=heat_map,
         time_s=record.time_s,
         received_at=now,
         incident=incident,

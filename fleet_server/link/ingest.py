@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from sqlalchemy.exc import OperationalError, StatementError
 from sqlmodel import Session
 
-from fleet_contract.errors import ContractError, LoupeError
+from fleet_contract.errors import ContractError, DataError, LoupeError
 from fleet_contract.messages import (
     Envelope,
     Heartbeat,
@@ -23,7 +23,7 @@ from fleet_contract.messages import (
 )
 from fleet_contract.topics import Address, check_size, parse
 from fleet_server.drift.playbook import incident_for_sample
-from fleet_server.labels.images import check_png
+from fleet_server.labels.images import check_png, decode_heat_map
 from fleet_server.labels.service import add_sample
 from fleet_server.link.assembly import Assemblies
 from fleet_server.link.publisher import RequestHandler
@@ -166,10 +166,21 @@ class Ingest:
             self._samples.drop(device.name, address.id)
         body, record, now = done.body, done.record, self._now()
         incident = incident_for_sample(session, device.name, body.line, body.why)
-        add_sample(session, device.name, done.spool_id, record, body, now, incident)
+        heat_map = self._heat_map(session, device, body)
+        add_sample(session, device.name, done.spool_id, record, body, now, incident, heat_map)
         telemetry.advance(session, device.name, done.spool_id, Stream.SAMPLES, record, now)
         scope.spools.add((device.name, done.spool_id))
         scope.changed.add(("samples", device.name))
+
+    def _heat_map(self, session: Session, device: Device, body: SampleBody) -> str | None:
+        """Digest of the sample's map, kept; one that is none is counted, and the image stays."""
+        if not body.heat_map:
+            return None
+        try:
+            return self._services.store.put(decode_heat_map(body.heat_map))
+        except DataError as error:
+            registry.bad_message(session, device, "samples", str(error), self._now())
+            return None
 
     def _sample_head(
         self, session: Session, device: Device, address: Address, payload: bytes, scope: "_Scope"

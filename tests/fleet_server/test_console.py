@@ -254,6 +254,19 @@ def test_a_disagreement_shows_what_both_models_said(visit: Watched) -> None:
     expect(said).to_contain_text("0.612")
 
 
+def test_the_heat_map_lies_over_the_picture_when_asked_for(visit: Watched) -> None:
+    page = visit.open("/review?why=disagreement")
+    heat = page.locator(".picture .heat")
+    expect(heat).to_be_hidden()
+    page.keyboard.press("h")
+    expect(heat).to_be_visible()
+    assert heat.bounding_box() == page.locator("#picture").bounding_box()
+    assert heat.evaluate("image => image.complete && image.naturalWidth") == 64
+    page.keyboard.press("h")
+    expect(heat).to_be_hidden()
+    assert visit.complaints == []
+
+
 def test_a_label_needs_no_script(site: Site, browser: Browser) -> None:
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()

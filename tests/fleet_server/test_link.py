@@ -1,5 +1,6 @@
 """Ingest over a real broker: stored once, acknowledged once durable, whatever a device sends."""
 
+import base64
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -183,6 +184,24 @@ def test_a_sample_with_wrong_bytes_is_not_acknowledged(
     with server.database.read() as session:
         assert not session.exec(select(Sample)).all()
     assert not _acked(station, Stream.SAMPLES, 1)
+
+
+@pytest.mark.parametrize("sound", [True, False])
+def test_a_heat_map_is_kept_and_one_that_is_none_costs_the_image_nothing(
+    server: Services, station: Peer, sound: bool
+) -> None:
+    data, heat = png(side=64), png(1, side=8)
+    text = base64.b64encode(heat if sound else b"no picture").decode()
+    body = sample("s1", data, why="reject", heat_map=text)
+    sent = envelope(NAME, Stream.SAMPLES, [record(1, body)])
+    station.publish(_up("samples", id="s1", n=0), sent.encode())
+    station.publish(_up("samples", id="s1", n=1), data)
+    eventually(lambda: _acked(station, Stream.SAMPLES, 1), 10, "the sample is acknowledged")
+    with server.database.read() as session:
+        [stored] = session.exec(select(Sample)).all()
+    kept = server.store.read(stored.heat_map) if stored.heat_map else None
+    assert kept == (heat if sound else None)
+    assert _device(server).bad_messages == (0 if sound else 1)
 
 
 def test_only_the_last_connection_says_that_a_device_is_gone(
