@@ -88,7 +88,8 @@ def card(device: Device, fleet: Fleet) -> StationCard:
     """The card of one device."""
     line, slots = _first_line(device)
     tally = fleet.tallies.get(device.name, queries.Tally())
-    means = [series.feature_mean(row.body, "mean") for row in fleet.windows.get(device.name, ())]
+    bodies = series.one_place([row.body for row in fleet.windows.get(device.name, ())])
+    means = [series.feature_mean(body, "mean") for body in bodies]
     update = slots.update if slots else None
     return StationCard(
         name=device.name,

@@ -28,6 +28,21 @@ class Cell:
     title: str
 
 
+def place(body: Body) -> tuple[str, str]:
+    """Camera (or view) and recipe of a window; those of earlier agents have none."""
+    return body["camera"], body.get("recipe", "")
+
+
+def one_place(bodies: Sequence[Body]) -> list[Body]:
+    """Of windows in order of time, those of the place that counted the last parts.
+
+    Cameras and recipes have statistics of their own: one line through all of them says nothing.
+    """
+    counting = [body for body in bodies if body["arms"] or body["undecided"]["parts"]]
+    last = (counting or list(bodies))[-1:]
+    return [body for body in bodies if place(body) == place(last[0])]
+
+
 def feature_mean(body: Body, name: str) -> float | None:
     """Mean of a feature in the window; None where it has none."""
     message = body["features"].get(name)

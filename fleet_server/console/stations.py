@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
@@ -82,6 +81,8 @@ class StationPage:
     last_verdict_s: float | None
     baselines: list[BaselineView]
     charts: list[Chart]
+    charted: str
+    """Whose windows these are, where there are others too."""
     thumbnail: list[series.Cell] | None
     thumbnail_change: list[series.Cell] | None
     thumbnail_span: str
@@ -172,8 +173,11 @@ def build(
     """The page of one device; windows in order of time, the rest the newest first."""
     state = DeviceState.model_validate(device.state) if device.state else None
     beat = Heartbeat.model_validate(device.heartbeat) if device.heartbeat else None
-    bodies: list[dict[str, Any]] = [row.body for row in windows]
-    statistics = chart_baseline(accepted(baselines))
+    told = [row.body for row in windows]
+    bodies = series.one_place(told)
+    place = series.place(bodies[-1]) if bodies else ("", "")
+    here = [b for b in baselines if (b.camera, b.recipe) == place]
+    statistics = chart_baseline(accepted(here))
     thumbnail, change, full = _thumbnails(bodies, statistics)
     return StationPage(
         name=device.name,
@@ -192,6 +196,7 @@ def build(
         last_verdict_s=tally.received_at,
         baselines=baseline_views(baselines),
         charts=series.charts(bodies, statistics),
+        charted=", ".join(filter(None, place)) if len(bodies) < len(told) else "",
         thumbnail=thumbnail,
         thumbnail_change=change,
         thumbnail_span=full,

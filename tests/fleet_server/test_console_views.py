@@ -78,6 +78,19 @@ def test_a_change_of_bundle_is_marked() -> None:
     assert series.charts(bodies, {})[0].marks == (2.0,)
 
 
+def test_a_chart_is_of_one_view_and_recipe_the_one_that_counted_the_last_parts() -> None:
+    changes: list[dict[str, object]] = [{}, {"recipe": "steel"}, {"camera": "side", "arms": {}}]
+    first, steel, side = (
+        window(2.0 * n).model_copy(update=update).model_dump(mode="json")
+        for n, update in enumerate(changes)
+    )
+    earlier = {key: value for key, value in first.items() if key != "recipe"}
+    assert series.one_place([first, steel, side]) == [steel]
+    assert series.one_place([earlier, steel, side, first]) == [earlier, first]
+    assert series.one_place([side]) == [side]
+    assert series.one_place([]) == []
+
+
 def test_one_dark_cell_stands_out_against_the_baseline() -> None:
     values = [1.0] * 63 + [0.9]
     cells, full = series.change_cells(values, [1.0] * 64)
