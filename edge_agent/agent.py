@@ -1,6 +1,7 @@
 """The agent: its parts put together, started in order, watched, and ended cleanly."""
 
 import contextlib
+import dataclasses
 import logging
 import sqlite3
 import threading
@@ -30,8 +31,9 @@ from edge_agent.sampling import SamplePolicy
 from edge_agent.sending import Sender
 from edge_agent.source.make import make_source
 from edge_agent.source.numbers import KeptNumbers
-from edge_agent.spool import Spool
+from edge_agent.spool import Spool, Stamp
 from edge_agent.state import StateReport, device_key
+from edge_agent.trusted_time import TrustedTime
 from edge_agent.update.bundles import BundleStore
 from edge_agent.update.durable import Durable
 from edge_agent.update.fetch import Fetcher
@@ -50,6 +52,8 @@ _STALL_S = 30.0
 _HANG_S = 5.0
 """Beyond the deadline: an inspection that has not come round for this long is not ready for parts."""
 _STATE_S, _TURN_S = 0.5, 0.1
+TRUST = "trust"
+"""Folder of what was verified, below the data folder."""
 
 
 class Agent:
@@ -63,7 +67,10 @@ class Agent:
         self._board = read_board(config.board.file)
         self._lock = take_lock(config.data.folder)
         self._db = Database(config.data.folder / DATABASE)
-        self._spool = Spool(self._db, config.data.spool_limit, health.stamp)
+        trust = config.data.folder / TRUST
+        self._time = TrustedTime(self._clock, trust, BUILD_TIME_S, config.link.cert)
+        self._clock_wrong = False
+        self._spool = Spool(self._db, config.data.spool_limit, self._stamp)
         self._durable = Durable(self._db, self._spool, self._clock)
         self._meter = health.Meter(self._clock.monotonic())
         self._stopping = self._rereading = False
@@ -91,7 +98,7 @@ class Agent:
             takeover=self._on_takeover,
         )
         self._taken_over = False
-        self._link = Link(config.device, config.link, listeners, self._clock)
+        self._link = Link(config.device, config.link, listeners, self._time)
         sender = Sender(
             config.device, config.link.ack_timeout, self._link.connection, self._spool, self._clock
         )
@@ -139,7 +146,7 @@ class Agent:
             self._inspector, self._on_changed,
         )  # fmt: skip
         trust = TrustClient(
-            config.data.folder / "trust",
+            config.data.folder / TRUST,
             image_root=_read(config.trust.image_root, "trust.image_root"),
             director_root=_read(config.trust.director_root, "trust.director_root"),
             device=config.device,
@@ -232,6 +239,7 @@ class Agent:
                 self._reread()
             if now - beat_s >= self._config.heartbeat:
                 beat_s = now
+                self._watch_clock()
                 self._beat(now)
             if self._state_due.is_set() and now - state_s >= _STATE_S and self._link.online:
                 state_s = now
@@ -246,6 +254,21 @@ class Agent:
                 f"reports could not be stored ({before}); they waited in memory and are stored now"
             )
             self._tell("fault", text, "warning")
+
+    def _watch_clock(self) -> None:
+        self._time.look()
+        trouble = self._time.trouble
+        if trouble and not self._clock_wrong:
+            remedy = "times of reports are not to be relied on until it is set"
+            self._tell("clock", f"{trouble}: {remedy}", "error")
+        if self._clock_wrong and not trouble:
+            self._tell("clock", "the clock is right again", "info")
+        self._clock_wrong = bool(trouble)
+
+    def _stamp(self) -> Stamp:
+        stamp = health.stamp()
+        trusted = stamp.clock_synchronised and not self._time.trouble
+        return dataclasses.replace(stamp, clock_synchronised=trusted)
 
     def _reread(self) -> None:
         self._rereading = False

@@ -13,8 +13,10 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from cryptography import x509
 from paho.mqtt.client import (
     MQTT_ERR_SUCCESS,
     Client,
@@ -38,6 +40,8 @@ from fleet_contract.messages import LinkStatus
 log = logging.getLogger(__name__)
 
 _INFLIGHT = 100
+_NO_CHECK_TIME = ssl.VerifyFlags(0x200000)
+"""X509_V_FLAG_NO_CHECK_TIME of OpenSSL, which Python has no name for."""
 _HANDSHAKE_S = 10.0
 """A broker that has not answered the handshake by then is given up."""
 
@@ -66,11 +70,16 @@ class Connection:
     """Keeps the device connected until `stop`."""
 
     def __init__(self, device: str, config: LinkConfig, hooks: Hooks, clock: Clock) -> None:
-        """`clock` is for what is published: its rate, and how long it takes to the broker."""
+        """`clock`: its wall time judges the broker's certificate; by the other one runs what is
+        published: its rate, and how long it takes to the broker."""
         self._device, self._config, self._hooks = device, config, hooks
         self._clock, self._limit = clock, RateLimit(config.max_rate, clock.monotonic())
         self._handed_over: list[_HandedOver] = []
         self._tls = tls_context(config)
+        # The clock may stand in 1970: certificates are judged by a time that is not before the last
+        # one that was verified, once the handshake is done.
+        self._tls.verify_flags |= _NO_CHECK_TIME
+        self._authority = _validity(config.ca)
         self._client: Client | None = None
         self._online = threading.Event()
         self._stop = threading.Event()
@@ -215,7 +224,7 @@ class Connection:
         client.tls_set_context(self._tls)
         client.max_inflight_messages_set(_INFLIGHT)
         client.connect_timeout = 5.0
-        client.on_socket_open = _no_delay
+        client.on_socket_open = self._on_socket_open
         client.on_connect = self._on_connect
         client.on_message = self._on_message
         client.on_disconnect = self._on_disconnect
@@ -230,6 +239,18 @@ class Connection:
     def _status(self, client: Client, *, online: bool) -> bytes:
         connection_id = str(client.user_data_get())
         return LinkStatus(online=online, connection_id=connection_id, time_s=time.time()).encode()
+
+    def _on_socket_open(self, _client: Client, _data: Any, sock: Any) -> None:
+        peer = sock.getpeercert()
+        broker = [ssl.cert_time_to_seconds(peer[key]) for key in ("notBefore", "notAfter")]
+        now_s = self._clock.time()
+        for whose, (start_s, end_s) in (("broker", broker), ("authority", self._authority)):
+            if not start_s <= now_s <= end_s:
+                raise ssl.SSLCertVerificationError(
+                    f"the certificate of the {whose} is not valid now: it or the clock is wrong"
+                )
+        # Without it, small messages wait for the one before to be acknowledged: 150 ms a round trip.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def _on_connect(
         self,
@@ -269,9 +290,11 @@ class Connection:
         self._ended.set()
 
 
-def _no_delay(_client: Client, _data: Any, sock: Any) -> None:
-    # Without it, small messages wait for the one before to be acknowledged: 150 ms a round trip.
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+def _validity(path: Path) -> list[float]:
+    """From when until when all certificates in a file are valid, in seconds since 1970."""
+    found = x509.load_pem_x509_certificates(path.read_bytes())
+    start_s = max(one.not_valid_before_utc.timestamp() for one in found)
+    return [start_s, min(one.not_valid_after_utc.timestamp() for one in found)]
 
 
 def tls_context(config: LinkConfig) -> ssl.SSLContext:

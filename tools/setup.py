@@ -33,6 +33,11 @@ SYSTEM = {
     "libatomic1": ("libatomic.so.1", "what drives that browser is linked against it", "dev"),
     "systemd": ("systemd-analyze", "reads the units that are rendered for devices", "dev"),
     "strace": ("strace", "kills the agent at every system call in tests of sudden death", "dev"),
+    "libfaketime": (
+        "/usr/lib/*/faketime/libfaketimeMT.so.1",
+        "gives the agent a wrong clock in tests of it",
+        "dev",
+    ),
     "aravis-tools": (
         "arv-fake-gv-camera-0.8",
         "a GigE Vision camera that exists only as a process",
