@@ -182,8 +182,11 @@ class StationConfig(Section):
     @field_validator("part")
     @classmethod
     def _part_can_be_seen(cls, part: PartConfig, info: ValidationInfo) -> PartConfig:
-        if {"source", "cameras", "trigger"} <= info.data.keys():
-            check_views(info.data["source"], info.data["cameras"], info.data["trigger"], part)
+        known = info.data
+        if {"line", "source", "cameras", "trigger"} <= known.keys():
+            check_views(
+                known["source"], known["cameras"], known["trigger"], part, known["line"].deadline
+            )
         return part
 
     @field_validator("recipes")

@@ -70,7 +70,9 @@ def make_source(
         counted = _counted(config, clock)
         if part.frames == 1:
             return counted
-        return Grouped(counted, part.frames, part.timeout, clock)
+        # Files come at their rate: the next one is not late before its time.
+        period_s = 0.0 if isinstance(config, LineCameraSource) else 1 / config.rate
+        return Grouped(counted, part.frames, part.timeout + period_s, clock)
     signals = make_trigger(trigger, clock, tell) if isinstance(trigger, SignalConfig) else None
     several = bool(cameras)
     made = [

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from edge_agent.source.settings import (
     CameraConfig,
+    FolderSource,
     GigeSource,
     LiveConfig,
     PartConfig,
@@ -11,6 +12,7 @@ from edge_agent.source.settings import (
     RecipeConfig,
     SourceConfig,
     V4l2Source,
+    VideoSource,
 )
 from edge_agent.trigger.settings import FreeTrigger, SignalConfig, TriggerConfig
 from edge_agent.views import Plan, View
@@ -42,8 +44,9 @@ def check_views(
     cameras: Sequence[CameraConfig],
     trigger: TriggerConfig,
     part: PartConfig,
+    deadline_s: float,
 ) -> None:
-    """Raises ValueError where no part could ever be seen so."""
+    """Raises ValueError where no part could ever be seen so, or judged in time."""
     if cameras and not isinstance(trigger, SignalConfig):
         raise ValueError(
             "several cameras make one part by a trigger to all: http, mqtt, modbus or gpio"
@@ -58,6 +61,12 @@ def check_views(
     ]  # fmt: skip
     if small:
         raise ValueError(f"no more frames than may wait: set queue of {', '.join(small)}")
+    spacing_s = 1 / source.rate if isinstance(source, FolderSource | VideoSource) else part.spacing
+    if (part.frames - 1) * spacing_s >= deadline_s:
+        raise ValueError(
+            f"frames that come before the line's deadline, {deadline_s:g} s after the first: "
+            f"the last comes {(part.frames - 1) * spacing_s:g} s after it"
+        )
     known = [name for name, _ in names(source, cameras, part.frames)]
     if max(map(len, known)) > VIEW_LENGTH:
         raise ValueError(f"views with names of at most {VIEW_LENGTH} characters: shorten camera")

@@ -1,6 +1,5 @@
 """Parts of several views: the rule that makes one verdict, and the inspection's loop over them."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +10,11 @@ from edge_agent.source.base import CameraLost, Captured
 from edge_agent.views import Plan, Rule, View
 from fleet_contract.inference.model import Judgement
 from fleet_contract.inference.preprocess import Frame
+from fleet_contract.messages import Stream
 from fleet_contract.names import Verdict
 from tests.edge_agent.test_inspect import A, B, Bench, Model
 from tests.support.tiny_bundle import solid
+from tests.support.wait import eventually
 
 VIEWS = (View("top", "top", mm_per_pixel=0.05), View("side", "side", "side"))
 
@@ -164,6 +165,19 @@ def test_one_bundle_judges_all_views_of_a_part(bench: Bench) -> None:
     assert [one.digest for one in bench.gate.verdicts] == [A, B]
 
 
+def test_pictures_of_few_parts_wait_for_views_that_are_late(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_agent.inspect._MOST_PICTURES", 2)
+    bench.start(bench.loaded())
+    bench.play(*(view(number, 0, 230) for number in range(1, 5)), parts=0)
+    bench.play(*(view(number, 1) for number in range(1, 5)), parts=4)
+    assert [one.verdict for one in bench.gate.verdicts] == ["reject"] * 4
+    seen = [bench.inspector.lately.find(number) for number in range(1, 5)]
+    assert [bench.inspector.lately.find(n) is not None for n in (1, 2, 3, 4)] == [True] * 4
+    assert [one is not None and one.picture is not None for one in seen][2:] == [False, False]
+
+
 def test_each_view_has_windows_of_its_own_and_parts_count_once(bench: Bench) -> None:
     bench.start(bench.loaded())
     bench.play(view(1, 0), view(1, 1, 230), parts=1)
@@ -202,16 +216,28 @@ def test_one_of_two_cameras_is_lost_and_found_by_its_name(bench: Bench) -> None:
     assert plan(needed=1).enough_without({"side"})
 
 
+class Negative(Colours):
+    """Sees it the other way round."""
+
+    def judge(self, frame: Frame, recipe: str = "", mm_per_pixel: float | None = None) -> Judgement:
+        return super().judge(255 - frame, recipe, mm_per_pixel)
+
+
 def test_a_candidate_judges_all_views_and_the_view_that_made_the_difference_is_kept(
     bench: Bench,
 ) -> None:
     bench.start(bench.loaded())
-    strict: Callable[[], Model] = lambda: Colours(bench.clock)  # noqa: E731
-    candidate = strict()
+    candidate = Negative(bench.clock)
     candidate.manifest.decision.recipes["side"] = candidate.manifest.decision.recipes["steel"]
     bench.inspector.shadow(bench.loaded(B, candidate))
-    bench.play(view(1, 0), view(1, 1, 230), view(2, 0), view(2, 1), parts=2)
-    bench.inspector.shadow(None)
+    # Both reject the first part, each for another view; of the second the candidate alone does.
+    bench.play(view(1, 0), view(1, 1, 230), view(2, 0, 100), view(2, 1, 30), parts=2)
+    eventually(lambda: len(candidate.scales) == 4, 10, "the candidate has seen both")
+    bench.play(view(3, 0), view(3, 1), parts=1)
     bench.stop()
-    shadow = next(one.shadow for one in bench.windows() if one.shadow)
-    assert (shadow.both_reject, shadow.both_accept) == (1, 1)
+    shadows = [one.shadow for one in bench.windows() if one.shadow]
+    assert sum(one.both_reject for one in shadows) == 1
+    assert sum(one.only_candidate_rejects for one in shadows) >= 1
+    samples = [entry.record.body for entry in bench.spool.pending(Stream.SAMPLES, 0, 10, 10**9)]
+    kept = {body["part"]: body["camera"] for body in samples if body}
+    assert kept[2] == "side"

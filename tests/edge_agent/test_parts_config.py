@@ -46,6 +46,8 @@ FOLDER = 'kind = "folder"\npath = "x"\ncamera = "top"'
         (TOP, ["[part]\nframes = 2"], "part: one frame: in free run"),
         ('kind = "push"\nport = 0', ["[part]\nframes = 2"], "part: one frame: each image"),
         (TOP, [HTTP, "[part]\nframes = 9"], "part: no more frames than may wait: set queue of top"),
+        (TOP, [HTTP, '[part]\nframes = 3\nspacing = "250ms"'], "part: frames that come before"),
+        (FOLDER, ["[part]\nframes = 3"], "the last comes 0.5 s after it"),
         (TOP, [HTTP, "[part]\nviews_needed = 2"], "part: views_needed of at most 1"),
         (TOP, [HTTP, '[part]\nrecipes = { side = "x" }'], "part: recipes of views: top; found side"),
         (TOP, [HTTP, '[part]\nrule = "best"'], "part.rule"),
@@ -75,4 +77,5 @@ def test_several_frames_fit_a_signal_and_the_cameras_own_input(
 
 
 def test_files_may_be_several_frames_of_a_part(tmp_path: Path) -> None:
-    assert len(station(tmp_path, FOLDER, "[part]\nframes = 32").plan.views) == 32
+    quick = f'{FOLDER}\nrate = "100Hz"'
+    assert len(station(tmp_path, quick, "[part]\nframes = 32").plan.views) == 32
