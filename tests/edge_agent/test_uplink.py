@@ -129,9 +129,8 @@ def station(tmp_path: Path) -> Iterator[Station]:
 
 def covered(station: Station, stream: Stream) -> int:
     """Numbers of the stream that the server has as records, the rest being gaps that were counted."""
-    records = station.wire.records[stream].values()
-    gaps = sum(record.gap.records for record in records if record.gap)
-    kept = sum(record.body is not None for record in records)
+    kept = len(station.wire.records[stream])
+    gaps = sum(last - first + 1 for first, last in station.wire.gaps[stream])
     assert kept + gaps == station.spool.last(stream), "every number is a record, or in a gap"
     return kept
 
@@ -209,3 +208,31 @@ def test_what_a_server_that_was_away_has_not_heard_is_sent_again(station: Statio
     assert sorted(station.wire.records[Stream.EVENTS]) == numbers
     assert station.waiting() == 0
     assert station.sender.resends == 1
+
+
+def test_the_servers_word_on_an_image_ends_its_second_sending(station: Station) -> None:
+    station.sample()
+    station.wire.connect(station.sender)
+    while station.sender.step():
+        pass
+    station.wire.advance(10)
+    station.wire.connect(station.sender)
+    assert station.sender.step(), "a new connection: it is sent again"
+    station.wire.acknowledge(station.sender)
+    assert not station.sender.step(), "but for its other blocks"
+    assert station.wire.sent_after_ack == []
+
+
+def test_a_gap_that_reaches_beyond_what_was_sent_is_sent_at_once(station: Station) -> None:
+    station.wire.connect(station.sender)
+    for _ in range(3):
+        station.sample()
+    for _ in range(4):
+        station.sender.step()
+    for _ in range(130):
+        station.sample(Value.REJECT_SAMPLE)
+    assert station.spool.pending(Stream.SAMPLES, 0, 1, 0)[0].through > 1, "all three were dropped"
+    for _ in range(20):
+        station.turn()
+    assert station.wire.positions[Stream.SAMPLES].contiguous > 3
+    assert station.sender.resends == 0

@@ -31,6 +31,9 @@ class SimWire:
         self.deaf = False
         """What arrives is lost, as when the server is down behind its broker."""
         self.records: dict[Stream, dict[int, Record]] = {stream: {} for stream in Stream}
+        """Those with a body, by number."""
+        self.gaps: dict[Stream, set[tuple[int, int]]] = {stream: set() for stream in Stream}
+        """First and last numbers; one may cover a record that came before it was dropped."""
         self.arrived_s: dict[tuple[Stream, int], float] = {}
         self.positions = dict.fromkeys(Stream, Position())
         self.told = dict.fromkeys(Stream, 0)
@@ -128,5 +131,8 @@ class SimWire:
             at = self.positions[stream].add(record.number, record.through)
             assert at is not None, "more intervals than the server keeps"
             self.positions[stream] = at
-            self.records[stream].setdefault(record.number, record)
+            if record.body is None:
+                self.gaps[stream].add((record.number, record.through))
+            else:
+                self.records[stream].setdefault(record.number, record)
             self.arrived_s.setdefault((stream, record.number), self._clock.monotonic())
