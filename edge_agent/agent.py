@@ -20,6 +20,8 @@ from edge_agent.box.view import Parts, View
 from edge_agent.config import StationConfig, load_config
 from edge_agent.db import Database
 from edge_agent.inspect import Inspector
+from edge_agent.judge.base import Today
+from edge_agent.judge.make import make_judge
 from edge_agent.link import Link, Listeners
 from edge_agent.lock import take_lock
 from edge_agent.lookout import Lookout
@@ -136,7 +138,14 @@ class Agent:
             shadow_queue=config.shadow.queue,
             tell=self._tell,
             plan=config.plan,
+            today=self._who_judges(),
         )
+
+    def _who_judges(self) -> Today | None:
+        config = self._config.judge
+        if config is None:
+            return None
+        return Today(make_judge(config, self._clock, self._tell), config.within)
 
     def _make_update(self) -> None:
         config = self._config

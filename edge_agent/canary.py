@@ -76,7 +76,7 @@ class Canary:
             raise TooLate from None
 
     @property
-    def owed(self) -> int:
+    def waiting(self) -> int:
         """Parts that wait for the active bundle's word."""
         return len(self._owed)
 

@@ -11,6 +11,7 @@ from typing import Any, get_args
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from edge_agent.box.settings import BoxConfig
+from edge_agent.judge.settings import JudgeConfig
 from edge_agent.output.settings import GuardConfig, OutputConfig
 from edge_agent.section import Section
 from edge_agent.source.settings import (
@@ -145,6 +146,8 @@ class StationConfig(Section):
     trigger: TriggerConfig = FreeTrigger()
     part: PartConfig = Field(default=PartConfig(), validate_default=True)
     recipes: dict[RecipeName, RecipeConfig] = Field(default={}, max_length=256)
+    judge: JudgeConfig | None = None
+    """Who judges the line until a bundle does."""
     outputs: tuple[OutputConfig, ...] = ()
     guard: GuardConfig = GuardConfig()
     windows: WindowsConfig = WindowsConfig()
@@ -218,6 +221,7 @@ _PATHS = {
     "board": ("file",),
     "source": ("path",),
     "trigger": ("ca", "password_file"),
+    "judge": ("ca", "password_file"),
     "outputs": ("file", "ca", "password_file"),
 }
 
@@ -297,7 +301,9 @@ def tables(annotation: Any) -> list[type[Section]]:
 def _resolved(config: StationConfig, folder: Path) -> StationConfig:
     changed = {}
     for name, keys in _PATHS.items():
-        found: Section | tuple[Section, ...] = getattr(config, name)
+        found: Section | tuple[Section, ...] | None = getattr(config, name)
+        if found is None:
+            continue
         changed[name] = (
             tuple(_absolute(one, keys, folder) for one in found)
             if isinstance(found, tuple)

@@ -207,6 +207,28 @@ file = "verdicts.jsonl"
 # url = "http://192.168.1.30:8080/verdicts"
 # timeout = "2s"
 
+# [judge]                       # who judges until a bundle does, by a program: POST /verdicts
+# kind = "http"
+# host = "127.0.0.1"
+# port = 8602
+# within = "10s"                # a part and a verdict that come further apart do not belong together
+
+# [judge]                       # by a message of a broker of the plant; TLS, user as in outputs
+# kind = "mqtt"
+# host = "192.168.1.20"
+# topic = "plant/line-1/judged"
+# client = "loupe-judge"
+
+# [judge]                       # by a coil and a register of the PLC
+# kind = "modbus"
+# host = "192.168.1.10"
+# port = 502
+# unit = 1
+# coil = 40                     # the PLC sets it once a verdict lies there, and the agent clears it
+# verdict_register = 40         # 1 accept, 2 reject
+# poll = "10ms"
+# wait = "500ms"
+
 [guard]                         # the process that holds the outputs, but for files
 silence = "2s"                  # an agent that is not heard for this long is not ready
 

@@ -11,12 +11,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from edge_agent.beside import Beside
+from edge_agent.beside import Beside, Candidate
 from edge_agent.box.lately import Lately
 from edge_agent.canary import Canary, Share
 from edge_agent.canary import Watch as CanaryWatch
 from edge_agent.config import SamplesConfig
 from edge_agent.health import Meter
+from edge_agent.judge.base import Today
+from edge_agent.judge.shadow import JudgedShadow
 from edge_agent.judging import LATE, is_silent, look_at
 from edge_agent.link_rules import Backoff
 from edge_agent.loaded import Loaded
@@ -59,9 +61,11 @@ class Inspector:
         shadow_queue: int,
         tell: Tell,
         plan: Plan,
+        today: Today | None = None,
     ) -> None:
+        """`today`: who judges the line until a bundle does."""
         self._source, self._output, self._report = source, output, report
-        self._plan = plan
+        self._plan, self._today = plan, today
         self._open: deque[OpenPart] = deque()
         self._policy, self.meter, self._clock = policy, meter, clock
         self._deadline_s, self._shadow_queue = deadline_s, shadow_queue
@@ -108,12 +112,16 @@ class Inspector:
         """Until `stop`; `active` judges first."""
         self._set_active(active, None)
         self._source.start(self._report.progress.trigger)
+        if self._today is not None:
+            self._today.judge.start(self._beside.hear)
         try:
             while not self._stop.is_set():
                 self._turn()
         finally:
             self._orders.end()
-            self._beside.close()
+            if self._today is not None:
+                self._today.judge.close()
+            self._beside.close(self._clock.monotonic())
             self._report.close()
             self._source.close()
             self._output.close()
@@ -127,7 +135,7 @@ class Inspector:
         if captured is not None:
             self._gap(captured.trigger)
             self._view(captured)
-        self._beside.settle()
+        self._beside.settle(self._clock.monotonic())
         self._report.tick()
 
     def _spare(self, captured: Captured | None) -> bool:
@@ -236,6 +244,8 @@ class Inspector:
         self._choose_sample(verdict, end.look, active)
         if end.score is not None:
             self._beside.judged(part, end, end.score)
+        elif active is None:
+            self._beside.undecided(part)
         # Without a picture a part says nothing of the bundle; nor one that an older one judged.
         if any(look.captured.frame is not None for look in part.looks):
             self._watch_part(part, judged)
@@ -310,6 +320,7 @@ class Inspector:
             self._act(verdict)
             self._report.part(Judged(verdict), progress)
             self.meter.part(verdict, self._clock.monotonic())
+            self._beside.passed(verdict.number, self._clock.monotonic())
             if count % _GAP_CHUNK == 0:
                 self._report.flush()
         self._report.flush()
@@ -371,29 +382,33 @@ class Inspector:
 
     def shadow(self, candidate: Loaded | None) -> None:
         """Runs `candidate` beside the active bundle, or none. Raises StateError when ended."""
+        self._put(lambda: self._shadow_of(candidate) if candidate else None)
+
+    def _shadow_of(self, candidate: Loaded) -> Candidate:
         limit, plan = self._shadow_queue, self._plan
-        self._put(lambda: (ShadowRunner(candidate, limit, plan) if candidate else None, None))
+        if self._active is None and self._today is not None:
+            return JudgedShadow(candidate, limit, plan, self._today.within_s)
+        return ShadowRunner(candidate, limit, plan)
 
     def canary(self, candidate: Loaded, share: Share, watch: CanaryWatch) -> None:
         """From the next part on `candidate` judges its share. Raises StateError when ended."""
-        self._put(lambda: (None, Canary(candidate, share, watch, self._shadow_queue)))
+        self._put(lambda: Canary(candidate, share, watch, self._shadow_queue))
 
-    def _put(self, made: Callable[[], tuple[ShadowRunner | None, Canary | None]]) -> None:
-        ended: list[ShadowRunner | Canary] = []
-        self._orders.do(lambda: ended.extend(self._exchange(*made())))
+    def _put(self, made: Callable[[], Candidate | None]) -> None:
+        ended: list[Candidate | None] = []
+        self._orders.do(lambda: ended.append(self._exchange(made())))
         for one in ended:
             # Here, and not between two parts: a candidate that hangs must not hold up the line.
-            one.join()
+            if one is not None:
+                one.join()
 
-    def _exchange(
-        self, shadow: ShadowRunner | None, canary: Canary | None
-    ) -> list[ShadowRunner | Canary]:
+    def _exchange(self, candidate: Candidate | None) -> Candidate | None:
         for part in self._open:
             if part.canary is not None:
                 # The rest of its views would find the candidate gone.
                 part.canary = None
                 self._hand_over(part)
-        ended = self._beside.put(shadow, canary)
+        ended = self._beside.put(candidate, self._clock.monotonic())
         self._report.swap(self._report.digest, self._beside.digest)
         return ended
 
@@ -427,7 +442,7 @@ class Inspector:
             word = Verdict.NO_DECISION if judged.failed else verdict.verdict
             score = None if judged.failed else verdict.score
             if not part.canary.watch.part(word, score, late=late, fault=fault):
-                self._exchange(None, None)
+                self._exchange(None)
             return
         if self._watch is None or part.active is None or part.active is not self._active:
             return

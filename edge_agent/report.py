@@ -90,7 +90,7 @@ class Report:
         self._window = self._window_of(self._camera, "")
         self._opened_s = self._clock.monotonic()
         if self._candidate is not None:
-            self._window.shadow = ShadowAccumulator(self._candidate)
+            self._window.shadow = ShadowAccumulator(self._candidate, judge=self.digest is None)
 
     def _window_of(self, view: str, recipe: str) -> WindowAccumulator:
         """The open window of one view and recipe."""
@@ -167,6 +167,13 @@ class Report:
         if self._window.shadow is not None:
             self._window.shadow.shed()
 
+    def lost(self, unpaired: int, shed: int) -> None:
+        """Parts and verdicts of those who judge today that found no partner, and parts shed."""
+        if self._window.shadow is not None:
+            self._window.shadow.unpaired(unpaired)
+            for _ in range(shed):
+                self._window.shadow.shed()
+
     def sample(
         self, why: Why, frame: Frame, verdict: PartVerdict, candidate: Judgement | None = None,
         *, camera: str, heat: NDArray[np.float32] | None = None,
@@ -195,16 +202,18 @@ class Report:
             self._pictures.popleft()
             self.given_up += 1
 
-    def disagreement(self, pair: Pair, camera: str) -> None:
+    def disagreement(self, pair: Pair, frame: Frame, camera: str) -> None:
         """A part on which active and candidate differ, with both their words, as one view shows it."""
+        score = pair.active.score if pair.active_digest else None
         verdict = PartVerdict(
-            number=pair.part, verdict=Verdict(pair.active.verdict), score=pair.active.score,
+            number=pair.part, verdict=Verdict(pair.active.verdict), score=score,
             digest=pair.active_digest, latency_ms=pair.active.latency_ms, time_s=self._clock.time(),
         )  # fmt: skip
-        candidate = pair.candidate
-        rejects = candidate and candidate.verdict is Verdict.REJECT
-        heat = (candidate if candidate and rejects else pair.active).mask_logits
-        self.sample("disagreement", pair.frame, verdict, candidate, camera=camera, heat=heat)
+        candidate, own = pair.candidate, pair.active.mask_logits
+        # Those who judge today draw no map.
+        theirs = candidate and (candidate.verdict is Verdict.REJECT or pair.active_digest is None)
+        heat = candidate.mask_logits if candidate and theirs else own
+        self.sample("disagreement", frame, verdict, candidate, camera=camera, heat=heat)
 
     # Storing.
 

@@ -20,10 +20,12 @@ class Pair:
     """One part, judged by both; `candidate` is None where the candidate failed on it."""
 
     part: int
-    frame: Frame
-    """The view that made the part a reject for either, and for the active one first."""
+    frame: Frame | None
+    """The view that made the part a reject for either, and for the active one first; None where it
+    could not be held for so long."""
     view: int
-    active_digest: str
+    active_digest: str | None
+    """None: no bundle is active, and the word is that of those who judge today."""
     active: Judgement
     candidate: Judgement | None
 

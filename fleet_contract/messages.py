@@ -174,6 +174,8 @@ class SampleBody(Message):
     part: int = Field(ge=0)
     why: Literal["reject", "near_threshold", "audit", "disagreement", "requested"]
     verdict: Verdict
+    """The line's; of a disagreement without `digest` that of the people or the system that judge
+    today."""
     score: float | None = None
     digest: Digest | None = None
     candidate_digest: Digest | None = None

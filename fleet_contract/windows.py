@@ -44,6 +44,11 @@ class ShadowCounts(Message):
     """Paired counts of a candidate on the frames of the active bundle."""
 
     candidate: Digest
+    judge: bool = False
+    """No bundle was active: the active bundle's counts are those of the people or the system that
+    judge the line today."""
+    unpaired: int = Field(default=0, ge=0)
+    """Parts without a verdict of theirs in time, and verdicts of theirs without a part."""
     pairs: int = Field(default=0, ge=0)
     both_accept: int = Field(default=0, ge=0)
     both_reject: int = Field(default=0, ge=0)
@@ -54,18 +59,20 @@ class ShadowCounts(Message):
     faults: int = Field(default=0, ge=0)
     late: int = Field(default=0, ge=0)
     score_difference: HistogramMessage
-    """Candidate's score minus active's."""
+    """Candidate's score minus active's; of a judge, who gives no score, minus 1 for a reject and 0
+    for an accept."""
     latency_ms: HistogramMessage
     """Of the candidate, preprocessing to score."""
 
     def merge(self, other: "ShadowCounts") -> "ShadowCounts":
         """The sum of both. Raises ContractError for another candidate."""
-        if self.candidate != other.candidate:
+        if (self.candidate, self.judge) != (other.candidate, other.judge):
             raise ContractError("shadow counts of different candidates cannot be merged")
-        names = ("pairs", "both_accept", "both_reject", "only_active_rejects",
+        names = ("unpaired", "pairs", "both_accept", "both_reject", "only_active_rejects",
                  "only_candidate_rejects", "shed", "faults", "late")  # fmt: skip
         return ShadowCounts(
             candidate=self.candidate,
+            judge=self.judge,
             score_difference=merge_histograms(self.score_difference, other.score_difference),
             latency_ms=merge_histograms(self.latency_ms, other.latency_ms),
             **{name: getattr(self, name) + getattr(other, name) for name in names},

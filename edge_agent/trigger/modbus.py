@@ -13,14 +13,16 @@ a picture.
 
 import logging
 import time
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar
 
 from pymodbus.client import ModbusTcpClient
 from pymodbus.exceptions import ModbusException
 from pymodbus.pdu import ModbusPDU
 
+from edge_agent.section import PlantCoil
 from edge_agent.trigger.base import Signal
-from edge_agent.trigger.settings import ModbusTrigger as ModbusConfig
+from edge_agent.trigger.settings import ModbusTrigger
 from edge_agent.trigger.watched import SideLost
 from fleet_contract.clock import Clock
 
@@ -28,17 +30,33 @@ from fleet_contract.clock import Clock
 logging.getLogger("pymodbus").setLevel(logging.CRITICAL + 1)
 
 
+T = TypeVar("T")
+
+
 def recipe_name(number: int, names: dict[str, str]) -> str:
     """The recipe that a register's value means; 0 is the line without a recipe."""
     return names.get(str(number), str(number)) if number else ""
 
 
-class ModbusCoil:
-    """One coil, and a register beside it."""
+Ask = Callable[[int], int]
+"""The value of a holding register, by its address from 0. Raises SideLost."""
+Read = Callable[[Ask, float, bool], Sequence[T]]
+"""(registers, monotonic seconds, whether it was set before anybody looked): what a set coil says."""
 
-    def __init__(self, config: ModbusConfig, clock: Clock) -> None:
+
+def read_signal(config: ModbusTrigger, ask: Ask, at_s: float, passed: bool) -> list[Signal]:
+    """The part that a set coil tells of."""
+    register = config.recipe_register
+    recipe = recipe_name(ask(register), config.recipes) if register is not None else ""
+    return [Signal(at_s, recipe=recipe, passed=passed)]
+
+
+class ModbusCoil(Generic[T]):
+    """One coil, and registers beside it."""
+
+    def __init__(self, config: PlantCoil, clock: Clock, read: Read[T]) -> None:
         self.name = f"modbus {config.host}:{config.port}"
-        self._config, self._clock = config, clock
+        self._config, self._clock, self._read = config, clock, read
         self._client: Any = ModbusTcpClient(
             config.host, port=config.port, timeout=config.wait, retries=0
         )
@@ -53,7 +71,7 @@ class ModbusCoil:
         if not self._client.connect():
             raise SideLost("no connection; is the PLC on, and its Modbus/TCP server enabled?")
 
-    def look(self) -> list[Signal]:
+    def look(self) -> Sequence[T]:
         time.sleep(0.0 if self._fresh else self._config.poll)
         coil = bool(self._asked("read_coils", self._config.coil, count=1).bits[0])
         at_s, passed, self._fresh = self._clock.monotonic(), self._fresh, False
@@ -63,7 +81,10 @@ class ModbusCoil:
         if self._to_clear:
             self.taken()
             return []
-        return [Signal(at_s, recipe=self._recipe(), passed=passed)]
+        seen = self._read(self._register, at_s, passed)
+        if not seen:
+            self.taken()
+        return seen
 
     def taken(self) -> None:
         self._to_clear = True
@@ -73,12 +94,8 @@ class ModbusCoil:
     def close(self) -> None:
         self._client.close()
 
-    def _recipe(self) -> str:
-        register = self._config.recipe_register
-        if register is None:
-            return ""
-        number = self._asked("read_holding_registers", register, count=1).registers[0]
-        return recipe_name(number, self._config.recipes)
+    def _register(self, address: int) -> int:
+        return int(self._asked("read_holding_registers", address, count=1).registers[0])
 
     def _asked(self, function: str, address: int, **words: object) -> ModbusPDU:
         try:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from edge_agent.section import PlantBroker, Section
+from edge_agent.section import PlantCoil, PlantTopic, Section
 from fleet_contract.messages import NAME_LENGTH
 from fleet_contract.units import Hertz, Seconds
 
@@ -37,28 +37,17 @@ class HttpTrigger(SignalSection):
     """0 takes any free one."""
 
 
-class MqttTrigger(PlantBroker, SignalSection):
+class MqttTrigger(PlantTopic, SignalSection):
     """Messages from a broker of the plant."""
 
     kind: Literal["mqtt"]
-    topic: str = Field(pattern=r"^[^#+]+$")
     client: str = "loupe-trigger"
-    """Its client id, which must be its own at that broker."""
 
 
-class ModbusTrigger(SignalSection):
+class ModbusTrigger(PlantCoil, SignalSection):
     """A coil that the PLC sets for each part, and the agent clears."""
 
     kind: Literal["modbus"]
-    host: str
-    port: int = Field(default=502, ge=1, le=65535)
-    unit: int = Field(default=1, ge=0, le=255)
-    coil: int = Field(ge=0, le=65535)
-    """Counted from 0."""
-    poll: Seconds = Field(default=0.01, ge=0.001, le=10)
-    """How often the coil is read."""
-    wait: Seconds = Field(default=0.5, ge=0.05)
-    """A PLC that does not answer for this long is lost."""
     recipe_register: int | None = Field(default=None, ge=0, le=65535)
     """A holding register with the recipe's number, counted from 0; 0 in it is no recipe."""
     recipes: dict[Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,4}$")], RecipeName] = (

@@ -9,13 +9,13 @@ from fleet_contract.windows import FEATURES, THUMBNAIL_SIDE, Arm, ShadowCounts, 
 
 
 class ShadowAccumulator:
-    """Paired counts of a candidate beside the active bundle."""
+    """Paired counts of a candidate beside the active bundle, or beside who judges today."""
 
-    def __init__(self, candidate: str) -> None:
-        self._candidate = candidate
+    def __init__(self, candidate: str, *, judge: bool = False) -> None:
+        self._candidate, self._judge = candidate, judge
         self._counts = dict.fromkeys(
             ("pairs", "both_accept", "both_reject", "only_active_rejects",
-             "only_candidate_rejects", "shed", "faults", "late"), 0,
+             "only_candidate_rejects", "shed", "faults", "late", "unpaired"), 0,
         )  # fmt: skip
         self._difference = Histogram.empty("score_difference/1")
         self._latency = Histogram.empty("latency_ms/1")
@@ -43,10 +43,15 @@ class ShadowAccumulator:
         """One part on which the candidate failed."""
         self._counts["faults"] += 1
 
+    def unpaired(self, count: int) -> None:
+        """Parts and verdicts that found no partner."""
+        self._counts["unpaired"] += count
+
     def result(self) -> ShadowCounts:
         """The counts so far."""
         return ShadowCounts(
             candidate=self._candidate,
+            judge=self._judge,
             score_difference=self._difference.to_message(),
             latency_ms=self._latency.to_message(),
             **self._counts,
