@@ -55,6 +55,9 @@ class Parts(Protocol):
     def wake_s(self) -> float | None:
         """When `take` may have one without a further frame; None: not by itself."""
 
+    def away(self, lost: bool) -> None:
+        """Whether the camera is lost: what waits for a frame need not wait long then."""
+
 
 def _captured(grab: Grab, frame: Frame | None, number: int = 0) -> Captured:
     if grab.whole:
@@ -94,6 +97,9 @@ class FreeRun:
 
     def wake_s(self) -> float | None:
         return None
+
+    def away(self, lost: bool) -> None:
+        """Nothing waits for a frame."""
 
 
 class _Triggered:
@@ -158,6 +164,9 @@ class LineTriggered(_Triggered):
     def wake_s(self) -> float | None:
         return None if self._ends_s == math.inf else self._ends_s
 
+    def away(self, lost: bool) -> None:
+        """A part that has begun ends as soon without its camera."""
+
 
 @dataclass(slots=True)
 class _Pending:
@@ -191,6 +200,10 @@ class Signalled(_Triggered):
         self._delay_s, self._timeout_s, self._burst = delay_s, timeout_s, burst
         self._set_by = set_by or SetBy({})
         self._pending: deque[_Pending] = deque()
+        self._away = False
+
+    def away(self, lost: bool) -> None:
+        self._away = lost
 
     def fire(self, number: int, signal: Signal) -> None:
         """A signal, and the number of its part."""
@@ -233,7 +246,7 @@ class Signalled(_Triggered):
             self._set_by.again()
             self._end(self._pending[0], CAMERA_SETTINGS)
         for pending in list(self._pending):
-            if now_s > self._ends_s(pending):
+            if now_s >= self._ends_s(pending):
                 self._end(pending, GAP)
             elif pending.view == 0:
                 break
@@ -243,6 +256,9 @@ class Signalled(_Triggered):
         """When there is no more hope for its next view."""
         if pending.signal.passed:
             return -math.inf
+        if self._away:
+            # Until it is found again the part has passed; other cameras' views are not held up.
+            return pending.due_s
         ready_s = self._set_by.ready_s(pending.signal.recipe, pending.signal.at_s)
         return max(pending.due_s, ready_s) + pending.timeout_s
 

@@ -75,6 +75,7 @@ class Supervised:
             self._give_up(reader, f"{what} for {age_s:.1f} s", now_s)
         elif reader.lives and self.lost:
             self.lost, self.said = "", False
+            self.parts.away(False)
             self._backoff.reset()
 
     def _give_up(self, reader: Reader, why: str, now_s: float) -> None:
@@ -82,6 +83,7 @@ class Supervised:
         self._stuck.append(reader)
         self._reader = None
         self.lost = why
+        self.parts.away(True)
         self._retry_s = now_s + self._backoff.next()
 
     def release(self) -> Reader | None:

@@ -37,9 +37,9 @@ class Camera:
 
 
 class Bench:
-    def __init__(self, config: ControlsConfig) -> None:
+    def __init__(self, config: ControlsConfig, **recipes: ControlsConfig) -> None:
         self.clock, self.told = ManualClock(), list[str]()
-        self.keeper = ControlKeeper(config, self.clock, self._tell)
+        self.keeper = ControlKeeper(config, self.clock, self._tell, recipes)
 
     def _tell(self, kind: str, text: str, severity: str) -> None:
         assert (kind, severity) == ("camera", "warning")
@@ -107,6 +107,59 @@ def test_a_control_that_moves_is_told_once_a_move_and_not_looked_for_all_the_tim
     assert bench.told[1:] == [
         "the camera's controls moved by themselves: auto_exposure from off to on"
     ]
+
+
+# By recipe
+
+
+def test_what_a_recipe_moves_goes_back_to_what_is_configured_or_to_what_was_found() -> None:
+    bench = Bench(controls(exposure="4ms"), steel=controls(exposure="2ms", gain=9))
+    camera = Camera()
+    camera.values |= {"gain": 3.0, "auto_gain": 0.0}
+    bench.keeper.apply(camera)
+    camera.acts.clear()
+    assert bench.keeper.use(camera, "steel")
+    assert (camera.values["exposure"], camera.values["gain"]) == (0.002, 9.0)
+    assert camera.acts == ["auto_exposure", "auto_gain", "dynamic_framerate", "exposure", "gain"]
+    assert bench.keeper.use(camera, "")
+    assert (camera.values["exposure"], camera.values["gain"]) == (0.004, 3.0)
+    assert bench.told == []
+
+
+def test_an_automatic_that_a_recipe_turned_off_is_on_again_after_it() -> None:
+    bench, camera = Bench(controls(), steel=controls(exposure="2ms")), Camera()
+    camera.values |= {"auto_exposure": 1.0, "exposure": 0.008, "dynamic_framerate": 1.0}
+    bench.keeper.apply(camera)
+    assert bench.keeper.use(camera, "steel")
+    assert camera.values["auto_exposure"] == 0.0
+    camera.acts.clear()
+    assert bench.keeper.use(camera, "")
+    assert camera.values["auto_exposure"] == 1.0
+    assert "exposure" not in camera.acts, "under its automatic it is the camera's own"
+
+
+def test_from_recipe_to_recipe_only_what_the_next_sets_stays_moved() -> None:
+    bench = Bench(controls(gain=1), steel=controls(gain=9), brass=controls(exposure="2ms"))
+    camera = Camera()
+    camera.values |= {"exposure": 0.005, "auto_exposure": 0.0, "dynamic_framerate": 0.0}
+    bench.keeper.apply(camera)
+    assert bench.keeper.use(camera, "steel")
+    assert bench.keeper.use(camera, "brass")
+    assert (camera.values["gain"], camera.values["exposure"]) == (1.0, 0.002)
+
+
+def test_a_camera_that_does_not_follow_is_told_once_and_what_moves_later_too() -> None:
+    bench, camera = Bench(controls(gain=1), steel=controls(gain=80)), Camera()
+    bench.keeper.apply(camera)
+    assert [bench.keeper.use(camera, "steel") for _ in range(3)] == [False] * 3
+    assert bench.told == [
+        "the camera does not take the settings of recipe steel: gain is 50, not 80"
+    ]
+    assert bench.keeper.use(camera, "")
+    camera.values["gain"] = 2.0
+    bench.clock.advance(5.1)
+    bench.keeper.check(camera)
+    assert bench.told[1:] == ["the camera's controls moved by themselves: gain from 1 to 2"]
 
 
 @pytest.mark.parametrize(

@@ -143,6 +143,19 @@ def test_a_signal_without_a_frame_in_time_is_a_part_all_the_same() -> None:
     assert drain(parts, 12.0) == []
 
 
+def test_while_the_camera_is_lost_a_part_does_not_wait_for_its_frame() -> None:
+    parts = signalled(delay_s=0.5, timeout_s=9.0)
+    parts.away(True)
+    parts.signal(Signal(10.0))
+    assert parts.wake_s() == 10.5
+    assert drain(parts, 10.4) == []
+    assert shown(drain(parts, 10.6)) == [(1, "camera_gap")]
+    parts.away(False)
+    parts.signal(Signal(11.0))
+    frames(parts, 12)
+    assert shown(drain(parts, 12)) == [(2, 12)]
+
+
 def test_signals_that_pile_up_keep_their_parts_and_lose_their_pictures() -> None:
     parts = signalled(limit=2)
     for number in range(4):
