@@ -60,7 +60,8 @@ _NAMES: Mapping[str, str] = {
     "e_champion_better": "E for the champion", "canary_parts": "Parts on the canary",
     "control_parts": "Parts on the others", "rate_ratio": "Rate ratio allowed",
     "challenger_right": "Challenger right", "champion_right": "Champion right",
-    "share": "Share of the parts", "only_candidate_rejects": "Only the candidate rejects",
+    "judge_right": "Today's judge right", "e_judge_better": "E for today's judge",
+    "unpaired": "Without a partner", "share": "Share of the parts", "only_candidate_rejects": "Only the candidate rejects",
     "only_active_rejects": "Only the active bundle rejects",
 }  # fmt: skip
 """Numbers whose own names say too little."""

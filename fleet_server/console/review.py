@@ -141,7 +141,7 @@ def _view(sample: Sample, choice: Choice) -> SampleView:
 
 
 def _verdicts(sample: Sample) -> list[VerdictView]:
-    said = [("Active", sample.digest, sample.verdict, sample.score)]
+    said = [(_first(sample), sample.digest, sample.verdict, sample.score)]
     if sample.candidate_verdict:
         candidate = (sample.candidate_digest, sample.candidate_verdict, sample.candidate_score)
         said.append(("Candidate", *candidate))
@@ -149,6 +149,11 @@ def _verdicts(sample: Sample) -> list[VerdictView]:
         VerdictView(who, digest or "", words.verdict(verdict), _score(score))
         for who, digest, verdict, score in said
     ]
+
+
+def _first(sample: Sample) -> str:
+    """Whose word the line's is: where no bundle is active a candidate is beside who judges today."""
+    return "Judge today" if sample.candidate_verdict and sample.digest is None else "Active"
 
 
 def _score(score: float | None) -> str:

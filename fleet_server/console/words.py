@@ -70,7 +70,7 @@ WHY: Mapping[str, str] = {
     "reject": "The active model rejected this part.",
     "near_threshold": "The score lies near the threshold, where a person's look is worth most.",
     "audit": "A random audit sample: it shows what the model does on ordinary parts.",
-    "disagreement": "The active model and the candidate disagree on this part.",
+    "disagreement": "The candidate and who judges today, a model or people, disagree on this part.",
     "requested": "An incident asked this station for pictures.",
 }
 

@@ -114,9 +114,12 @@ def set_label(session: Session, now: float, by: str, sample_id: str, label: str)
 
 
 def reviewed_disagreements(
-    session: Session, line: str, champion: str, challenger: str
+    session: Session, line: str, champion: str | None, challenger: str
 ) -> tuple[int, int]:
-    """(challenger was right, champion was right) over labelled parts on which the two disagree."""
+    """(challenger was right, champion was right) over labelled parts on which the two disagree.
+
+    Without a champion its word is that of the people or the system that judge today.
+    """
     query = select(Sample).where(
         Sample.line == line,
         Sample.digest == champion,

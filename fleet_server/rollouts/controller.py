@@ -20,6 +20,7 @@ from fleet_server.rollouts.evidence import StageEvidence, history
 from fleet_server.rollouts.gates import (
     Counts,
     Failure,
+    Opponent,
     Pairs,
     Progress,
     Verdict,
@@ -166,7 +167,10 @@ class Controller:
         key, since = rollout.id or 0, rollout.stage_started_at or 0.0
         known = self._evidence.get(key)
         if known is None or known[0] != since:
-            made = StageEvidence(rollout.line, rollout.digest, since_s=since, bin_s=stage.bin_s)
+            made = StageEvidence(
+                rollout.line, rollout.digest, judged=rollout.champion is None, since_s=since,
+                bin_s=stage.bin_s,
+            )  # fmt: skip
             known = (since, made, _earlier(session, rollout, stage))
             self._evidence[key] = known
         known[1].read(session)
@@ -361,8 +365,9 @@ def _gate(
 ) -> Verdict:
     champion = rollout.champion or ""
     if stage.name == "shadow":
-        reviewed = reviewed_disagreements(session, rollout.line, champion, rollout.digest)
-        return shadow_gate(stage, progress, evidence.pairs, reviewed)
+        reviewed = reviewed_disagreements(session, rollout.line, rollout.champion, rollout.digest)
+        opponent: Opponent = "champion" if rollout.champion else "judge"
+        return shadow_gate(stage, progress, evidence.pairs, reviewed, champion=opponent)
     own = evidence.arm(dict.fromkeys(progress.devices, rollout.digest), before)
     if stage.name == "all":
         return all_gate(stage, progress, {arm.device: arm.total.parts for arm in own})

@@ -33,8 +33,11 @@ def history(
 class StageEvidence:
     """Counts of one line since a stage began, by device and bundle, in bins of `bin_s` seconds."""
 
-    def __init__(self, line: str, candidate: str, *, since_s: float, bin_s: float) -> None:
-        self._line, self._candidate = line, candidate
+    def __init__(
+        self, line: str, candidate: str, *, judged: bool, since_s: float, bin_s: float
+    ) -> None:
+        """`judged`: no bundle is the champion, and pairs are with those who judge today."""
+        self._line, self._candidate, self._judged = line, candidate, judged
         self._since_s, self._bin_s = since_s, bin_s
         self._last = 0
         self._bins: dict[tuple[str, str], dict[int, Counts]] = defaultdict(dict)
@@ -62,8 +65,9 @@ class StageEvidence:
             bins[index] = bins.get(index, Counts()) + _counts(arm)
         shadow = body.get("shadow")
         if shadow and shadow["candidate"] == self._candidate:
-            known = self.pairs.get(device, Pairs())
-            self.pairs[device] = known + _pairs(ShadowCounts.model_validate(shadow))
+            counts = ShadowCounts.model_validate(shadow)
+            if counts.judge == self._judged:
+                self.pairs[device] = self.pairs.get(device, Pairs()) + _pairs(counts)
 
     def arm(self, digests: dict[str, str], before: dict[str, Counts]) -> list[ArmDevice]:
         """The devices of one arm; `digests`: device -> bundle, `before`: their earlier counts."""
@@ -87,5 +91,5 @@ def _pairs(counts: ShadowCounts) -> Pairs:
     disagreements = counts.only_active_rejects + counts.only_candidate_rejects
     return Pairs(
         counts.pairs, disagreements, counts.faults, counts.late, counts.shed,
-        counts.both_reject, counts.only_candidate_rejects,
+        counts.both_reject, counts.only_candidate_rejects, counts.unpaired,
     )  # fmt: skip

@@ -18,6 +18,8 @@ from fleet_server.rollouts.statistics import (
 )
 
 Decision = Literal["promote", "hold", "roll_back"]
+Opponent = Literal["champion", "judge"]
+"""What a candidate is compared with: the line's champion, or those who judge until there is one."""
 FULL_TEST_DEVICES = 4
 """Devices an arm from which the canary's promotion test works; fewer make it `guard_only`."""
 REVIEW_E = 20.0
@@ -101,6 +103,8 @@ class Pairs:
     shed: int = 0
     both_reject: int = 0
     only_candidate_rejects: int = 0
+    unpaired: int = 0
+    """Parts and verdicts of those who judge today that found no partner."""
 
     @property
     def only_active_rejects(self) -> int:
@@ -116,6 +120,7 @@ class Pairs:
             self.shed + other.shed,
             self.both_reject + other.both_reject,
             self.only_candidate_rejects + other.only_candidate_rejects,
+            self.unpaired + other.unpaired,
         )
 
 
@@ -194,12 +199,18 @@ def all_gate(stage: Stage, progress: Progress, judged: dict[str, int]) -> Verdic
 
 
 def shadow_gate(
-    stage: Stage, progress: Progress, pairs: dict[str, Pairs], reviewed: tuple[int, int]
+    stage: Stage,
+    progress: Progress,
+    pairs: dict[str, Pairs],
+    reviewed: tuple[int, int],
+    *,
+    champion: Opponent = "champion",
 ) -> Verdict:
-    """Shadow: both judged the same frames, and only parts on which they disagree carry information.
+    """Shadow: both judged the same parts, and only parts on which they disagree carry information.
 
-    `reviewed`: (challenger right, champion right) over disagreements that a person labelled. Enough
-    evidence from people goes before the bare rate, in both directions.
+    `champion` may be those who judge the line today. `reviewed`: (challenger right, champion right)
+    over disagreements that a person labelled. Enough evidence from people goes before the bare rate,
+    in both directions.
     """
     failed = failures_gate(stage, progress)
     if failed:
@@ -216,16 +227,20 @@ def shadow_gate(
         "pairs": total, "disagreements": disagreements, "rate_low": low, "rate_high": high,
         "max_disagreement": stage.max_disagreement, "faults": faults, "late": late,
         "shed": sum(p.shed for p in pairs.values()),
-        "challenger_right": reviewed[0], "champion_right": reviewed[1],
-        "e_challenger_better": better, "e_champion_better": worse,
+        "challenger_right": reviewed[0], f"{champion}_right": reviewed[1],
+        "e_challenger_better": better, f"e_{champion}_better": worse,
         "devices": {name: [p.pairs, p.disagreements] for name, p in sorted(pairs.items())},
     }  # fmt: skip
+    if champion == "judge":
+        numbers["unpaired"] = sum(p.unpaired for p in pairs.values())
     if faults > stage.max_faults:
         return Verdict("roll_back", f"the candidate's runtime failed on {faults} parts", numbers)
     if late_low > stage.max_late:
         return Verdict("roll_back", f"the candidate is late on {late} of {total} parts", numbers)
     if worse >= 1 / stage.alpha:
-        text = f"people found the champion right on {reviewed[1]} of {sum(reviewed)} disagreements"
+        text = (
+            f"people found the {champion} right on {reviewed[1]} of {sum(reviewed)} disagreements"
+        )
         return Verdict("roll_back", text, numbers)
     missing = missing_parts(stage, progress, {name: p.pairs for name, p in pairs.items()})
     if missing:

@@ -95,10 +95,10 @@ def _plan_for(line: Line, plan: object | None) -> Plan:
     if plan is None:
         return USUAL if line.champion else FIRST
     checked = parse_plan(plan)
-    if not line.champion and len(checked.stages) > 1:
+    if not line.champion and any(stage.name == "canary" for stage in checked.stages):
         raise StateError(
             f"line {line.name} has no champion to compare with",
-            expected="a plan with the stage `all` alone",
+            expected="the stage `all`, and before it `shadow` where people or a system judge today",
             found=", ".join(stage.name for stage in checked.stages),
         )
     return checked

@@ -203,7 +203,7 @@ class Deploy:
     def window(
         self,
         device: str,
-        digest: str,
+        digest: str | None,
         parts: int,
         rejects: int,
         *,
@@ -213,16 +213,18 @@ class Deploy:
         shared: tuple[int, int] = (0, 0),
     ) -> None:
         """A statistics window that has just come in; `shared`: parts and rejects of the candidate's
-        own share, each of them a pair with the active bundle's word."""
+        own share, each of them a pair with the active bundle's word. Without `digest` no bundle is
+        active, and pairs are with those who judge today."""
         empty = Histogram.of("score/1", [0.5]).to_message()
         pairs = shared[0] or parts
         shadow = ShadowCounts(
-            candidate=candidate, pairs=pairs, both_accept=pairs - disagreements,
+            candidate=candidate, judge=digest is None, unpaired=0 if digest else 2,
+            pairs=pairs, both_accept=pairs - disagreements,
             only_candidate_rejects=disagreements, faults=faults, score_difference=empty,
             latency_ms=empty,
         ) if candidate else None  # fmt: skip
         now = self.clock.time()
-        arms = {digest: Arm(parts=parts, rejects=rejects)}
+        arms = {digest: Arm(parts=parts, rejects=rejects)} if digest else {}
         if candidate and shared[0]:
             arms[candidate] = Arm(parts=shared[0], rejects=shared[1], faults=faults)
         body = Window(
