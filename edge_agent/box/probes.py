@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import threading
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -29,7 +30,7 @@ from edge_agent.source.base import CameraLost, Captured, CounterRestarted, Frame
 from edge_agent.source.make import make_source
 from edge_agent.source.settings import PushSource, SourceConfig
 from edge_agent.state import device_key
-from edge_agent.trigger.settings import FreeTrigger
+from edge_agent.trigger.settings import FreeTrigger, ModbusTrigger
 from edge_agent.update.bundles import BundleStore
 from fleet_contract import archive
 from fleet_contract.board import read_board
@@ -206,7 +207,26 @@ def model(station: StationConfig) -> str | None:
             "the active bundle is not for this board", expected=", ".join(manifest.hardware),
             found=board.hardware, remedy="Render board.toml for the board that this is.",
         )  # fmt: skip
+    unknown = unknown_recipes(station, manifest.decision.recipes)
+    if unknown:
+        raise ConfigError(
+            f"the active bundle does not know recipes that are named here: {', '.join(unknown)}",
+            expected=", ".join(sorted(manifest.decision.recipes)) or "none",
+            remedy="Correct [part], [recipes] or [trigger], or add them where the line is trained.",
+        )
     return f"{len(found)} for {board.runtime}/{board.precision}, every file as it was signed"
+
+
+def unknown_recipes(station: StationConfig, known: Collection[str]) -> list[str]:
+    """What the configuration names, by trigger and view, and the bundle has no limits for."""
+    named = set(station.recipes)
+    if isinstance(station.trigger, ModbusTrigger):
+        named |= set(station.trigger.recipes.values())
+    plan = station.plan
+    wanted = {
+        plan.recipe(view, recipe) for view in range(len(plan.views)) for recipe in named or {""}
+    }
+    return sorted(wanted - {""} - set(known))
 
 
 def _active_manifest(station: StationConfig) -> Manifest | None:

@@ -168,6 +168,12 @@ def test_a_bundle_that_limits_sizes_without_a_scale_is_refused_until_the_station
     replayed = json.loads(CliRunner().invoke(app, words).stdout.splitlines()[-1])
     assert replayed["counts"] == {"accept": 1, "reject": 0, "no_decision": 0}
     assert station.stop() == 0
+    # The bundle has no limits for a view of that name.
+    station.config.write_text(
+        f'{station.config.read_text()}\n[part]\nrecipes = {{ cam-1 = "side" }}'
+    )
+    found = next(one for one in examine(station.config) if one.check == "model")
+    assert (found.grade, "named here: side" in found.text) == ("fault", True)
 
 
 @pytest.mark.parametrize(

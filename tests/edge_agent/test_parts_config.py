@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from edge_agent.box.probes import unknown_recipes
 from edge_agent.config import StationConfig, load_config
 from edge_agent.views import View
 from fleet_contract.errors import ConfigError
@@ -11,6 +12,7 @@ from tests.edge_agent.test_config import MINIMAL, write
 
 TOP = 'kind = "gige"\naddress = "10.0.0.2"\ncamera = "top"'
 SIDE = '[[cameras]]\nkind = "v4l2"\ncamera = "side"'
+MODBUS = '[trigger]\nkind = "modbus"\nhost = "x"\ncoil = 1\nrecipe_register = 1'
 HTTP = '[trigger]\nkind = "http"\nport = 8601'
 
 
@@ -79,3 +81,23 @@ def test_several_frames_fit_a_signal_and_the_cameras_own_input(
 def test_files_may_be_several_frames_of_a_part(tmp_path: Path) -> None:
     quick = f'{FOLDER}\nrate = "100Hz"'
     assert len(station(tmp_path, quick, "[part]\nframes = 32").plan.views) == 32
+
+
+@pytest.mark.parametrize(
+    ("tables", "wanted"),
+    [
+        ([SIDE, HTTP, '[part]\nrecipes = { side = "edge" }'], ["edge"]),
+        ([SIDE, f'{MODBUS}\nrecipes = {{ 1 = "steel" }}'], ["steel"]),
+        (
+            [SIDE, HTTP, '[part]\nrecipes = { side = "edge" }', "[recipes.steel.controls.top]\ngain = 2"],
+            ["steel", "steel.edge"],
+        ),
+        ([SIDE, HTTP], []),
+    ],
+)  # fmt: skip
+def test_what_the_bundle_must_know_follows_from_triggers_and_views(
+    tmp_path: Path, tables: list[str], wanted: list[str]
+) -> None:
+    made = station(tmp_path, TOP, *tables)
+    assert unknown_recipes(made, ()) == wanted
+    assert unknown_recipes(made, wanted) == []
