@@ -20,6 +20,8 @@ from trainer.data.images import Images
 from trainer.export import litert, onnx
 from trainer.export.equalise import equalise
 from trainer.export.first import LIGHT_FIRST, NO_FIRST, PRETRAINED_FIRST, FirstLayers
+from trainer.export.fold import fold
+from trainer.export.rounding import round_weights
 from trainer.export.shift import shift_score
 from trainer.network import InspectionNet, PretrainedTrunk
 from trainer.weights import pack_weights
@@ -38,7 +40,7 @@ class Member(Protocol):
         """Of the score, before the logistic function."""
 
     def settle(self, pictures: Views) -> None:
-        """Once, after training: brings the weights into a form that int8 can carry."""
+        """Once, after training and before `export`: brings the weights into a form that int8 can carry."""
 
     def calibrate(self, scale: float, shift: float) -> None:
         """From now on a logit `x` is `scale * x + shift`."""
@@ -72,6 +74,7 @@ class TorchMember:
 
     def __init__(self, model: nn.Module, final: nn.Linear) -> None:
         self.model, self._final = model.eval(), final
+        self._packed: bytes | None = None
 
     @torch.no_grad()
     def logits(self, pictures: Views) -> Logits:
@@ -86,6 +89,9 @@ class TorchMember:
         """See `Member`."""
         if isinstance(self.model, InspectionNet):
             equalise(self.model, pictures)
+            # A later training goes on from weights that still have their BatchNorm.
+            self._packed = pack_weights(self.model)
+            fold(self.model)
 
     @torch.no_grad()
     def calibrate(self, scale: float, shift: float) -> None:
@@ -96,12 +102,15 @@ class TorchMember:
     def export(self, folder: Path, index: int, pictures: Views, max_change: float) -> Exported:
         """See `Member`."""
         files, quantization = [], {}
+        first = self._first()
+        ours = isinstance(self.model, InspectionNet)
+        rounding = round_weights(self.model, pictures, first.convolutions) if ours else {}
         for room in (onnx, litert):
             fp32, int8 = (room.model_file(precision, 1.0, index) for precision in Precision)
             (folder / fp32.file).parent.mkdir(parents=True, exist_ok=True)
             room.export_fp32(self.model, pictures[0], folder / fp32.file)
             found = room.quantize(
-                folder / fp32.file, pictures, folder / int8.file, max_change, self._first()
+                folder / fp32.file, pictures, folder / int8.file, max_change, first, rounding
             )
             quantization[str(fp32.runtime)] = found
             files += [fp32, int8]
@@ -113,7 +122,7 @@ class TorchMember:
 
     def weights(self) -> bytes | None:
         """See `Member`."""
-        return pack_weights(self.model)
+        return self._packed or pack_weights(self.model)
 
 
 class OnnxMember:
@@ -140,7 +149,7 @@ class OnnxMember:
         (folder / fp32.file).parent.mkdir(parents=True, exist_ok=True)
         shift_score(self._path, folder / fp32.file, self._scale, self._shift)
         found = onnx.quantize(
-            folder / fp32.file, pictures, folder / int8.file, max_change, NO_FIRST
+            folder / fp32.file, pictures, folder / int8.file, max_change, NO_FIRST, {}
         )
         return Exported([fp32, int8], {str(fp32.runtime): found})
 

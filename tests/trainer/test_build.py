@@ -172,7 +172,9 @@ def test_a_model_that_disagrees_on_a_golden_sample_stops_the_bundle(
         blank.final.weight.zero_()
         blank.final.bias.fill_(-4.0)
     pictures = np.random.default_rng(0).integers(0, 255, (4, 64, 64, 3), np.uint8)
-    TorchMember(blank, blank.final).export(tmp_path, 0, pictures, 1.0)
+    member = TorchMember(blank, blank.final)
+    member.settle(pictures)
+    member.export(tmp_path, 0, pictures, 1.0)
     name = "model/int8.tflite"
     made.files |= {name: (tmp_path / name).read_bytes()}
     made.write()

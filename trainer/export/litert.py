@@ -10,12 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from fleet_contract.errors import ModelError
 from fleet_contract.inference.preprocess import to_tensor
 from fleet_contract.inference.runtime import load_model
 from fleet_contract.manifest import ModelFile
 from fleet_contract.names import Precision, Runtime
 from trainer.export.first import FirstLayers
 from trainer.export.quiet import quiet
+from trainer.export.rounding import Rounding
 
 _FLOAT_OPS = ("INPUT", "OUTPUT", "SUB", "MUL", "FULLY_CONNECTED")
 """Stay in float: the interface is the fp32 model's, pixel values are centred once for layers that are
@@ -59,34 +61,64 @@ def export_fp32(model: nn.Module, example: NDArray[np.uint8], out: Path) -> None
 
 
 def quantize(
-    fp32: Path, images: NDArray[np.uint8], out: Path, max_change: float, first: FirstLayers
+    fp32: Path,
+    images: NDArray[np.uint8],
+    out: Path,
+    max_change: float,
+    first: FirstLayers,
+    rounding: Rounding,
 ) -> dict[str, object]:
     """Writes the int8 graph; `images` [n, h, w, c] uint8 show the range of every activation.
 
-    The `first` layers stay in float. Where the mean score changes by more than `max_change`, the layers by which the defect map is
-    made stay in float too.
+    Weights that `rounding` names are taken from there. The `first` layers stay in float. Where the
+    mean score changes by more than `max_change`, the layers by which the defect map is made stay in
+    float too.
     """
     change = math.inf
+    prepared = out.with_suffix(".prepared")
+    _write_rounded(fp32, prepared, rounding)
     for kept in ([], _HEAD_OPS):
-        _quantize_but(fp32, images, out, kept, first)
+        _quantize_but(prepared, images, out, kept, first)
         change = _change(fp32, out, images)
         if change <= max_change:
             break
+    prepared.unlink()
     return {"mean_score_change": round(change, 5), "float_layers": [first.scope, *kept]}
 
 
+def _write_rounded(fp32: Path, out: Path, rounding: Rounding) -> None:
+    """The graph with rounded weights. They bear no names there: each is known by its values."""
+    with quiet():
+        from ai_edge_litert.tools import flatbuffer_utils
+
+        model = flatbuffer_utils.read_model(str(fp32))
+    buffers = {bytes(one.data): one for one in model.buffers if one.data is not None}
+    for name, weight in rounding.items():
+        there = buffers.get(_as_litert(weight.before).tobytes())
+        if there is None:
+            raise ModelError(f"LiteRT's graph of the network does not hold the weights {name}")
+        there.data = np.frombuffer(_as_litert(weight.rounded).tobytes(), np.uint8)
+    flatbuffer_utils.write_model(model, str(out))
+
+
+def _as_litert(weight: NDArray[np.float32]) -> NDArray[np.float32]:
+    """[outputs, h, w, inputs]; of one input each, [1, h, w, outputs]."""
+    each = weight.shape[1] == 1
+    return np.ascontiguousarray(weight.transpose((1, 2, 3, 0) if each else (0, 2, 3, 1)))
+
+
 def _quantize_but(
-    fp32: Path, images: NDArray[np.uint8], out: Path, kept: list[str], first: FirstLayers
+    prepared: Path, images: NDArray[np.uint8], out: Path, kept: list[str], first: FirstLayers
 ) -> None:
     file = model_file(Precision.FP32, 1.0)
     with quiet():
         from ai_edge_litert.interpreter import Interpreter
         from ai_edge_quantizer import quantizer, recipe
 
-        signatures = Interpreter(model_path=str(fp32)).get_signature_list()
+        signatures = Interpreter(model_path=str(prepared)).get_signature_list()
         signature = next(iter(signatures))
         name = signatures[signature]["inputs"][0]
-        worker = quantizer.Quantizer(str(fp32), recipe.static_wi8_ai8())
+        worker = quantizer.Quantizer(str(prepared), recipe.static_wi8_ai8())
         for operation in (*_FLOAT_OPS, *kept):
             worker.update_quantization_recipe(
                 regex=".*", operation_name=operation, algorithm_key="no_quantize"

@@ -17,6 +17,7 @@ from fleet_contract.names import Precision, Runtime
 from trainer.export.first import FirstLayers
 from trainer.export.plain import forget_sources
 from trainer.export.quiet import quiet
+from trainer.export.rounding import Rounding
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
@@ -63,9 +64,16 @@ def export_fp32(model: nn.Module, example: NDArray[np.uint8], out: Path) -> None
 
 
 def quantize(
-    fp32: Path, images: NDArray[np.uint8], out: Path, max_change: float, first: FirstLayers
+    fp32: Path,
+    images: NDArray[np.uint8],
+    out: Path,
+    max_change: float,
+    first: FirstLayers,
+    rounding: Rounding,
 ) -> dict[str, object]:
     """Writes the int8 graph; `images` [n, h, w, c] uint8 show the range of every activation.
+
+    Weights that `rounding` names are taken from there.
 
     The last layer stays in float: its one number is the score, and it costs nothing; so do the
     `first`. Where the mean
@@ -78,6 +86,7 @@ def quantize(
     with quiet():
         # The symbolic pass fails on torch's exported shapes, and shapes are fixed anyway.
         quant_pre_process(str(fp32), str(prepared), skip_symbolic_shape=True)
+        _replace(prepared, rounding)
         always = _convolutions(prepared)[: first.convolutions]
         kept = always
         _quantize_but(prepared, out, images, kept)
@@ -91,6 +100,17 @@ def quantize(
             change = _change(fp32, out, images)
     prepared.unlink()
     return {"mean_score_change": round(change, 5), "float_layers": kept}
+
+
+def _replace(path: Path, rounding: Rounding) -> None:
+    import onnx
+    from onnx import numpy_helper
+
+    model = onnx.load(str(path))
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    for name, weight in rounding.items():
+        tensors[name].CopyFrom(numpy_helper.from_array(weight.rounded, name))
+    onnx.save(model, str(path))
 
 
 def _quantize_but(prepared: Path, out: Path, images: NDArray[np.uint8], kept: list[str]) -> None:
