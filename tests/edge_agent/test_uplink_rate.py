@@ -1,5 +1,6 @@
 """The limit of the link's rate, on a real broker: bytes that arrive, by a clock that is turned by hand."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -31,7 +32,8 @@ class Scene:
             {"port": broker.port, "ca": broker.ca, "cert": certificate, "key": key}
             | ({"max_rate": max_rate} if max_rate else {})
         )
-        self.clock = ManualClock()
+        # The certificates are of now.
+        self.clock = ManualClock(time.time())
         nobody = Listeners(
             lambda: None, lambda _: None, lambda _: None, lambda _: None, lambda: None
         )
