@@ -5,6 +5,7 @@ Trust is real: both TUF repositories, signed with their keys. Only the database 
 
 import ssl
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,7 @@ class MiniServer:
         self._repositories = setup.open_repositories(folder, clock=self.clock)
         self.records: dict[tuple[str, str, Stream], dict[int, Record]] = {}
         self.duplicates = 0
+        self._arrived: list[tuple[float, tuple[str, str, Stream], Record]] = []
         self.images: dict[str, dict[int, bytes]] = {}
         self.states: dict[str, list[DeviceState]] = {}
         self.links: list[tuple[str, LinkStatus]] = []
@@ -123,6 +125,15 @@ class MiniServer:
     def command(self, device: str, **fields: Any) -> None:
         """Sends a command."""
         self._publish("cmd", Command.model_validate(fields).encode(), device=device)
+
+    def rewind(self, at_s: float, before_s: float) -> None:
+        """Knows again what it knew at `at_s`, from what had come until `before_s` (UTC epoch)."""
+        with self._lock:
+            self._arrived = [one for one in self._arrived if one[0] <= before_s]
+            self.records = {key: {} for key in self.records}
+            for arrived_s, key, record in self._arrived:
+                if arrived_s <= at_s:
+                    self.records[key][record.number] = record
 
     # What came.
 
@@ -202,6 +213,7 @@ class MiniServer:
                 self.duplicates += 1
             else:
                 group[record.number] = record
+                self._arrived.append((time.time(), key, record))
         self._ack(envelope.device, envelope.spool_id)
 
     def _sample(self, address: topics.Address, payload: bytes) -> None:

@@ -36,10 +36,10 @@ class Scene:
         self.bench = self._stack.enter_context(Bench(ports.bench_url))
         return ports.url
 
-    def station(self, folder: str = "station", *, rate: float = 20.0, probation: int = 10,
-                spool_limit: str = "50MB", device: str = "") -> Station:  # fmt: skip
+    def station(self, folder: str = "station", *, rate: float = 20.0, buffer: int = 400,
+                probation: int = 10, spool_limit: str = "50MB", device: str = "") -> Station:  # fmt: skip
         """A station in front of a camera, not yet started."""
-        source = f'kind = "line_camera"\nurl = "{self.camera(rate=rate)}"'
+        source = f'kind = "line_camera"\nurl = "{self.camera(rate=rate, buffer=buffer)}"'
         made = Station(
             self.folder / folder, self.broker, device or self.device, self.server.roots(), source,
             probation=probation, spool_limit=spool_limit,

@@ -9,13 +9,14 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fleet_contract import archive
 from fleet_contract.errors import LoupeError
 from fleet_contract.messages import PartVerdict
 from tests.support.instants import CALLS, Instant, instants
+from tests.support.power_cut import TRACE, Operation, after, operations, points
 from tests.support.scene import Scene
 from tests.support.strace import attached, failing, killing, under
 from tests.support.wait import eventually
@@ -24,6 +25,8 @@ START_LIMIT_S = 30.0
 """A start after which no bundle judges for so long is a brick."""
 _ENDED = ("committed", "rolled_back", "failed")
 _ERRORS_S = 10.0
+_BUFFER = 4000
+"""Frames that the camera keeps: a recorded update is looked at for minutes."""
 _START_CALLS = ("pwrite64", "fdatasync", "fcntl", "unlink")
 """What a start calls for its files and importing does not."""
 
@@ -33,7 +36,7 @@ class Found:
     """What one death led to."""
 
     start_s: float | None
-    """From the process's start to its first verdict by a bundle; None for a brick."""
+    """From the process's start to its first verdict by a bundle; None for a brick, 0 for none needed."""
     verified: bool
     """Whether the bundle of that verdict was released, committed here before, and lies there whole."""
     ended: bool
@@ -47,9 +50,11 @@ class Suffering:
 
     def __init__(self, scene: Scene, chance: random.Random) -> None:
         self._scene, self._chance = scene, chance
-        self._station = scene.station()
+        self._station = scene.station(buffer=_BUFFER)
+        self._data = self._station.folder / "data"
         self._released: set[str] = set()
         self._checked = 0
+        self._done: list[Operation] = []
 
     def begin(self) -> None:
         """The first bundle is committed."""
@@ -99,7 +104,40 @@ class Suffering:
         if not self._station.running:
             self._station.kill()
             return self.start(digest)
-        return self._found(digest, self._station.output_lines, time.monotonic(), self._released)
+        lines, now_s = self._station.output_lines, time.monotonic()
+        return replace(self._found(digest, lines, now_s, self._released), start_s=0.0)
+
+    # Power cuts.
+
+    def record(self) -> list[int]:
+        """A start and an update whose changes of files are kept; the points at which to cut."""
+        self._station.stop()
+        self._baseline = self._scene.folder / "baseline"
+        shutil.rmtree(self._baseline, ignore_errors=True)
+        shutil.copytree(self._data, self._baseline, symlinks=True)
+        log, lines = self._scene.folder / "trace", self._station.output_lines
+        self._station.start(under(TRACE, str(log)))
+        eventually(lambda: self._station.output_lines > lines, 60, "it inspects")
+        digest = self._update()
+        self._scene.reaches(digest, "committed")
+        self._scene.bench.pause()
+        self._station.kill()
+        # A last line that the kill cut in two is none.
+        self._done = list(operations(log.read_text(errors="replace").splitlines()))
+        return points(self._data, self._baseline, self._done)
+
+    def cut(self, count: int) -> Found:
+        """The power goes after `count` of the calls; the server knows what had come by then."""
+        self._station.kill()
+        disk = after(self._data, self._baseline, self._done[:count])
+        shutil.rmtree(self._data)
+        disk.write_out(self._data, self._chance)
+        self._scene.server.rewind(self._done[count - 1].at_s, self._done[-1].at_s)
+        self._checked = 0
+        self._scene.bench.resume()
+        found = self.start(self._last)
+        self._scene.bench.pause()
+        return found
 
     def _die_starting(self) -> None:
         call, when = self._chance.choice(_START_CALLS), self._chance.randint(1, 12)
@@ -112,7 +150,7 @@ class Suffering:
 
     def start(self, digest: str) -> Found:
         """Starts the agent, and lets the update to `digest` come to its end."""
-        proven = committed(self._station.folder / "data")
+        proven = committed(self._data)
         lines, began_s = self._station.output_lines, time.monotonic()
         self._station.start()
         return self._found(digest, lines, began_s, proven)
@@ -143,7 +181,7 @@ class Suffering:
         """Whether both repositories know the bundle, and it lies there byte by byte."""
         if digest not in self._released:
             return False
-        folder = self._station.folder / "data" / "bundles" / digest
+        folder = self._data / "bundles" / digest
         try:
             manifest = archive.load_folder(folder)
             files = {name: (folder / name).read_bytes() for name in manifest.files}
