@@ -213,6 +213,7 @@ class Agent:
         )
         if self._guarded is not None:
             self._guarded.start()
+        health.settle_memory()
         inspection.start()
         if self._box is not None:
             self._box.start()

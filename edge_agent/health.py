@@ -2,6 +2,7 @@
 
 import ctypes
 import functools
+import gc
 import os
 import socket
 import threading
@@ -120,6 +121,15 @@ def clock_synchronised() -> bool:
 def stamp() -> Stamp:
     """When a record is made."""
     return Stamp(boot_id(), time.monotonic(), time.time(), clock_synchronised())
+
+
+def settle_memory() -> None:
+    """Once, before parts are judged: what the start has made is never looked at for garbage again.
+
+    Looking at all of it stops every thread for 15 ms on a fast core, at a time that nobody chooses.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def notify(message: str) -> None:

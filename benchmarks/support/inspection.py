@@ -10,7 +10,7 @@ from pathlib import Path
 from edge_agent.batch import BatchStore
 from edge_agent.config import SamplesConfig, WindowsConfig
 from edge_agent.db import Database
-from edge_agent.health import Meter, stamp
+from edge_agent.health import Meter, settle_memory, stamp
 from edge_agent.inspect import Inspector
 from edge_agent.loaded import Loaded
 from edge_agent.output.base import Outputs
@@ -113,6 +113,7 @@ def inspecting(
         deadline_s=_DEADLINE_S, shadow_queue=8, tell=lambda *_: None,
         plan=one_view("cam-1"),
     )  # fmt: skip
+    settle_memory()
     thread = threading.Thread(target=inspector.run, args=(loaded,))
     thread.start()
     try:

@@ -1,5 +1,8 @@
 """Rules of probation, sampling, the link and part numbers: values and times in, values out."""
 
+import gc
+
+from edge_agent import health
 from edge_agent.config import ProbationConfig, SamplesConfig
 from edge_agent.link_rules import Backoff, Budget, InFlight, RateLimit, TakeoverWatch
 from edge_agent.sampling import Quota, SamplePolicy
@@ -174,3 +177,13 @@ def test_part_numbers_go_on_when_the_cameras_counter_restarts() -> None:
     assert list(again.missing(2)) == [1]
     assert again.at(1).part == 9
     assert list(Progress().missing(500)) == []
+
+
+def test_what_the_start_made_is_not_looked_at_for_garbage_again() -> None:
+    kept = [[number] for number in range(1000)]
+    health.settle_memory()
+    try:
+        looked_at = {id(one) for one in gc.get_objects()}
+        assert not looked_at & {id(one) for one in kept}
+    finally:
+        gc.unfreeze()
