@@ -9,6 +9,7 @@ its place between two parts; what the old one judged is stored first.
 import json
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
@@ -48,25 +49,34 @@ def main(
             decode_image((folder / "bundle" / sample.file).read_bytes(), manifest.input.channels)
             for sample in manifest.golden
         ]
+        spans: list[tuple[float, float]] = []
         first = load_bundle(folder / "bundle", "0" * 64, board)
         with inspecting(Paced(frames, _AHEAD, _RATE_HZ), first, folder, heard) as inspector:
             for number in range(1, swaps + 1):
                 time.sleep(_BETWEEN_S)
+                start_s = time.monotonic()
                 inspector.activate(load_bundle(folder / "bundle", f"{number:064x}", board), None)
+                spans.append((start_s, time.monotonic()))
             time.sleep(_BETWEEN_S)
     numbers = [verdict.number for _, verdict in heard.verdicts]
     lost = numbers[-1] - len(set(numbers)) + sum(
         verdict.verdict is Verdict.NO_DECISION for _, verdict in heard.verdicts
     )  # fmt: skip
-    gaps = np.diff([at_s for at_s, _ in heard.verdicts]) * _RATE_HZ
+    times_s = np.array([at_s for at_s, _ in heard.verdicts])
+    gaps = np.diff(times_s) * _RATE_HZ
+    # A gap is of a swap where loading or exchanging a bundle fell into it.
+    of_swaps = np.array([any(a < end and start < b for start, end in spans)
+                         for a, b in pairwise(times_s)])  # fmt: skip
     judged_by = len({verdict.digest for _, verdict in heard.verdicts})
     found = {"swaps": swaps, "bundles": judged_by, "parts": len(numbers), "lost": lost,
-             "gap_intervals": float(gaps.max())}  # fmt: skip
+             "gap_intervals": float(gaps[of_swaps].max()),
+             "gap_intervals_between": float(gaps[~of_swaps].max())}  # fmt: skip
     if as_json:
         typer.echo(json.dumps(found))
         return
     typer.echo(f"{swaps} swaps in {len(numbers)} parts, {judged_by} bundles judged: {lost} lost, "
-               f"longest gap {gaps.max():.2f} part intervals")  # fmt: skip
+               f"longest gap {gaps[of_swaps].max():.2f} part intervals at a swap, "
+               f"{gaps[~of_swaps].max():.2f} between swaps")  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -14,26 +14,31 @@ from hil.story.acts_model import training_config
 from hil.story.settings import LINE
 from hil.story.world import program
 
-KEPT = Path("build/bench/bundle.tar")
+KEPT = Path("build/bench")
 _PARTS, _BUDGET_S = 120, 10
+_PICTURE, _VIEW = 256, 128
 
 
-def small_bundle(given: Path | None = None) -> bytes:
-    """A bundle's archive: `given`, or one that is trained when first asked for and kept in build/."""
-    path = given or KEPT
-    if given is None and not KEPT.exists():
-        KEPT.parent.mkdir(parents=True, exist_ok=True)
-        _train(KEPT)
+def small_bundle(given: Path | None = None, *, picture: int = _PICTURE, view: int = _VIEW) -> bytes:
+    """A bundle's archive: `given`, or one that is trained when first asked for and kept in build/.
+
+    It is of pictures of `picture` pixels a side, and its network looks at `view` x `view`.
+    """
+    path = given or KEPT / f"bundle-{picture}-{view}.tar"
+    if given is None and not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _train(path, picture, view)
     return path.read_bytes()
 
 
-def _train(out: Path) -> None:
+def _train(out: Path, picture: int, view: int) -> None:
     typer.echo(f"training a bundle for the benchmarks, kept as {out}", err=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         images, store, config = folder / "images", folder / "store", folder / "line.toml"
-        config.write_text(training_config(_BUDGET_S))
-        _call("loupe-hil", "dataset", images, "--parts", _PARTS, "--seed", 7)
+        # As many views learnt from, whatever their size.
+        config.write_text(training_config(_BUDGET_S * (view // _VIEW) ** 2, view))
+        _call("loupe-hil", "dataset", images, "--parts", _PARTS, "--seed", 7, "--size", picture)
         imported = _call(
             "loupe-trainer", "import", images, "--line", LINE, "--store", store, "--json"
         )

@@ -10,15 +10,18 @@ from hil.story.settings import LINE, STATIONS, Settings
 from hil.story.world import World, await_server, start_server, start_stations, start_worker
 
 
-def training_config(budget_s: int) -> str:
-    """The line's training configuration; everything not said is the trainer's default."""
+def training_config(budget_s: int, side: int = 128) -> str:
+    """The line's training configuration; everything not said is the trainer's default.
+
+    The network looks at `side` x `side` pixels.
+    """
     return f"""\
 [line]
 name = "{LINE}"
 
 [input]
-width = 128
-height = 128
+width = {side}
+height = {side}
 channels = 3
 
 [train]
