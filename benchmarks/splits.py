@@ -22,6 +22,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from benchmarks.support.commands import trainer
 from benchmarks.support.program import run
 from fleet_contract.dataset import DatasetVersion, parse_version
 from hil.story.world import program
@@ -31,15 +32,6 @@ _LINE = "bench"
 _PARTS = 120
 _SHOWN = ("image_auroc", "unseen_auroc", "pixel_ap", "int8_change", "flips", "onnx_speedup",
           "litert_speedup", "overkill", "escape", "minutes")  # fmt: skip
-
-
-def trainer(folder: Path, *words: str) -> dict[str, Any]:
-    """The JSON that a command of `loupe-trainer` prints on its last line; ends where it fails."""
-    command = [program("loupe-trainer"), *words, "--json"]
-    done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, text=True, check=False)
-    if done.returncode not in (0, 3):  # 3: done, but gates were missed
-        sys.exit(f"loupe-trainer {words[0]} failed with {done.returncode}")
-    return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
 def rendered(folder: Path) -> Path:
