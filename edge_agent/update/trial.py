@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _RUNS = 5
 _POLL_S = 0.2
 _PR_SET_PDEATHSIG = 1
+_HEADROOM_BYTES = 512 * 2**20
+"""Beyond the board's limit, for a child that the agent watches: past it memory is refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +67,31 @@ def run_trial(
             except subprocess.TimeoutExpired:
                 orders = None  # they are on their way
                 late, unwanted = time.monotonic() > deadline, cancelled()
-            if late or unwanted:
+                peak = _peak_bytes(child.pid)
+            if late or unwanted or peak > board.memory_limit:
                 child.kill()
             if unwanted:
                 return None
+            if peak > board.memory_limit:
+                return _too_large(peak, board.memory_limit, {})
             if late:
                 return TrialResult("crash", f"the self-test did not end within {time_limit_s:g} s")
+
+
+def _peak_bytes(process: int) -> int:
+    """The most that was resident of a process so far; 0 where it is gone."""
+    try:
+        status = Path(f"/proc/{process}/status").read_text("ascii", "replace")
+    except OSError:
+        return 0
+    lines = (line.split() for line in status.splitlines() if line.startswith("VmHWM:"))
+    return next((int(words[1]) * 1024 for words in lines), 0)
+
+
+def _too_large(peak: int, limit: int, numbers: dict[str, float]) -> TrialResult:
+    reason = f"{peak / 1e6:.0f} MB of memory, at most {limit / 1e6:.0f} MB are allowed"
+    numbers |= {"peak_rss_bytes": float(peak), "memory_limit_bytes": float(limit)}
+    return TrialResult("footprint", reason, numbers)
 
 
 def _read(code: int, stdout: bytes, stderr: bytes) -> TrialResult:
@@ -93,17 +114,20 @@ def _child(folder: Path) -> TrialResult:
     try:
         return _judge(folder, board, float(orders["max_latency_ms"]))
     except MemoryError:
-        return TrialResult("footprint", f"the model needs more than {limit} bytes of memory")
+        return _too_large(limit + _HEADROOM_BYTES, limit, {})
     except LoupeError as error:
         if "alloc" in str(error):
-            return TrialResult("footprint", f"the model needs more than {limit} bytes: {error}")
+            return _too_large(limit + _HEADROOM_BYTES, limit, {})
         return TrialResult("self_test" if isinstance(error, ModelError) else "bundle", str(error))
 
 
 def _limit(memory_bytes: int, time_limit_s: float) -> None:
     # Dies with the agent; and RLIMIT_DATA, not RLIMIT_AS: runtimes reserve far more than they use.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
+    # It only stops what grows faster than the agent looks: a runtime that is refused memory crashes
+    # without a word, and the refusal is to tell how much it was.
+    most = memory_bytes + _HEADROOM_BYTES
+    resource.setrlimit(resource.RLIMIT_DATA, (most, most))
     seconds = int(time_limit_s) + 1
     resource.setrlimit(resource.RLIMIT_CPU, (seconds * 4, seconds * 4))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -124,15 +148,17 @@ def _judge(folder: Path, board: Board, max_latency_ms: float) -> TrialResult:
     wrong = failures(self_test(model, folder))
     latency_ms = _latency(model)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    numbers = {"load_ms": load_ms, "latency_ms": latency_ms, "peak_rss_bytes": float(peak)}
+    numbers = {
+        "load_ms": load_ms, "latency_ms": latency_ms, "peak_rss_bytes": float(peak),
+        "max_latency_ms": max_latency_ms, "memory_limit_bytes": float(board.memory_limit),
+    }  # fmt: skip
     if wrong:
         return TrialResult("self_test", wrong, numbers)
     if latency_ms > max_latency_ms:
-        reason = f"{latency_ms:.0f} ms a part, at most {max_latency_ms:.0f} ms are allowed"
+        reason = f"{latency_ms:.3g} ms a part, at most {max_latency_ms:.3g} ms are allowed"
         return TrialResult("footprint", reason, numbers)
     if peak > board.memory_limit:
-        reason = f"{peak} bytes of memory, at most {board.memory_limit} are allowed"
-        return TrialResult("footprint", reason, numbers)
+        return _too_large(peak, board.memory_limit, numbers)
     return TrialResult(numbers=numbers)
 
 

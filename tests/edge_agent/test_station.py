@@ -1,5 +1,7 @@
 """A whole station: from an assignment to a committed bundle and back, with no part lost."""
 
+import pytest
+
 from fleet_contract.blocks import sha256
 from fleet_contract.messages import Stream
 from fleet_contract.names import Verdict
@@ -87,6 +89,39 @@ def test_bundles_that_fail_on_the_device_leave_the_active_one_running(scene: Sce
     scene.judges(first)
     scene.every_part_once()
     assert len(scene.server.events(scene.device, "started")) == 1, "the agent itself never crashed"
+
+
+@pytest.mark.parametrize(
+    ("file", "before", "after", "number", "limit"),
+    [("board.toml", '"900MB"', '"64MB"', "peak_rss_bytes", "memory_limit_bytes"),
+     ("station.toml", "[trial]", '[trial]\nmax_latency = "1us"', "latency_ms", "max_latency_ms")],
+)  # fmt: skip
+def test_a_bundle_beyond_the_devices_means_is_refused_with_both_numbers(
+    scene: Scene, file: str, before: str, after: str, number: str, limit: str
+) -> None:
+    station = scene.station()
+    station.start()
+    first = committed(scene)
+    station.stop()
+    path = station.folder / file
+    path.write_text(path.read_text().replace(before, after))
+    station.start()
+    second = scene.release(gain=8.0)
+    scene.server.assign(scene.device, second, rollout="r2")
+    scene.reaches(second, "failed")
+    event = scene.server.events(scene.device, "update")[-1]
+    numbers = event.data["numbers"]
+    assert isinstance(numbers, dict)
+    assert event.data["failure"] == "footprint"
+    assert numbers[number] > numbers[limit]
+    eventually(lambda: (update := scene.line().update) and update.state == "failed", 10, "told")
+    update = scene.line().update
+    assert update is not None
+    assert update.failure == "footprint"
+    assert "are allowed" in update.reason
+    assert scene.line().candidate is None
+    scene.judges(first)
+    scene.every_part_once()
 
 
 def test_an_attempt_that_failed_is_not_tried_again_but_the_next_one_is(scene: Scene) -> None:

@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
+import onnx
+from onnx import helper
+
 from edge_agent.update.trial import TrialResult, run_trial
 from fleet_contract import archive
 from fleet_contract.board import Board
 from fleet_contract.names import Precision
 from hil.story.crash import crashing_models
-from tests.support.tiny_bundle import TinySpec, tiny_bundle
+from tests.support.tiny_bundle import TinySpec, red_mean_model, tiny_bundle
 
 
 def board(memory: str = "900MB") -> Board:
@@ -21,6 +24,25 @@ def trial(folder: Path, spec: TinySpec, *, time_limit_s: float = 30, **limits: s
     digest, data = tiny_bundle(spec)
     archive.unpack(data, folder / digest)
     return run(folder / digest, board(**limits), time_limit_s)
+
+
+def greedy_model(megabytes: int) -> bytes:
+    """The good model, which also fills `megabytes` with a constant of its input's size."""
+    model = onnx.load_from_string(red_mean_model(10.0, 0.0))
+    side = 1000 * megabytes // 4
+    value = helper.make_tensor("one", onnx.TensorProto.FLOAT, [1], [1.0])
+    shape = helper.make_tensor("shape", onnx.TensorProto.INT64, [2], [1000, side])
+    model.graph.initializer.append(shape)
+    model.graph.node.extend([
+        helper.make_node("ConstantOfShape", ["shape"], ["filled"], value=value),
+        helper.make_node("ReduceMax", ["filled"], ["most"], keepdims=0),
+        helper.make_node("Mul", ["mask", "most"], ["mask_of_all"]),
+    ])  # fmt: skip
+    model.graph.node[3].input[0] = "mask_of_all"
+    nodes = list(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend([*nodes[:3], *nodes[4:], nodes[3]])
+    return bytes(model.SerializeToString())
 
 
 def run(folder: Path, board: Board, time_limit_s: float = 30) -> TrialResult:
@@ -61,7 +83,26 @@ def test_a_self_test_that_does_not_end_is_killed(tmp_path: Path) -> None:
 
 
 def test_a_board_with_too_little_memory_refuses_the_bundle(tmp_path: Path) -> None:
-    assert trial(tmp_path, TinySpec(), memory="64MB").failure in ("footprint", "crash")
+    result = trial(tmp_path, TinySpec(), memory="64MB")
+    assert result.failure == "footprint"
+    assert "at most 64 MB are allowed" in result.reason
+    assert result.numbers["peak_rss_bytes"] > result.numbers["memory_limit_bytes"] == 64e6
+
+
+def test_a_model_that_eats_memory_is_ended_with_what_it_had(tmp_path: Path) -> None:
+    result = trial(tmp_path, TinySpec(model=greedy_model(400)), memory="300MB")
+    assert result.failure == "footprint"
+    assert result.numbers["peak_rss_bytes"] > 300e6
+
+
+def test_a_model_that_is_too_slow_for_the_line_is_refused_with_both_numbers(tmp_path: Path) -> None:
+    digest, data = tiny_bundle(TinySpec())
+    archive.unpack(data, tmp_path / digest)
+    result = run_trial(tmp_path / digest, board(), time_limit_s=30, max_latency_s=1e-6)
+    assert result is not None
+    assert result.failure == "footprint"
+    assert "ms a part, at most 0.001 ms are allowed" in result.reason
+    assert result.numbers["latency_ms"] > result.numbers["max_latency_ms"] == 0.001
 
 
 def test_a_file_that_was_changed_after_unpacking_is_refused(tmp_path: Path) -> None:
