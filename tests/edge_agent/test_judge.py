@@ -1,8 +1,6 @@
 """Verdicts of those who judge today: how they come in, and which parts they are of."""
 
 import http.client
-import itertools
-import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,15 +18,9 @@ from edge_agent.judge.settings import ModbusJudge as ModbusConfig
 from edge_agent.judge.settings import MqttJudge as MqttConfig
 from fleet_contract.clock import SystemClock
 from fleet_contract.errors import DataError
-from fleet_contract.inference.preprocess import encode_png
 from fleet_contract.names import Verdict
-from fleet_contract.windows import ShadowCounts
-from tests.support.broker import TestBroker, free_port
 from tests.support.plant import Plant
 from tests.support.plc import plc
-from tests.support.scene import Scene
-from tests.support.station import Station
-from tests.support.tiny_bundle import solid
 from tests.support.wait import eventually
 
 ACCEPT, REJECT = Verdict.ACCEPT, Verdict.REJECT
@@ -211,72 +203,3 @@ def test_a_plc_sets_a_coil_once_its_verdict_lies_in_the_register(ear: Ear) -> No
             eventually(cleared, 10, "the coil is cleared")
         assert ear.heard(3) == [("accept", ""), ("reject", ""), ("accept", "")]
         client.close()
-
-
-# A whole station.
-
-
-def _of(scene: Scene) -> ShadowCounts:
-    found = counts(scene)
-    assert found is not None
-    return found
-
-
-def counts(scene: Scene) -> ShadowCounts | None:
-    """Pairs over all windows."""
-    found = [w.shadow for w in scene.server.windows(scene.device) if w.shadow]
-    total = found[0] if found else None
-    for one in found[1:]:
-        assert total is not None
-        total = total.merge(one)
-    return total
-
-
-def test_a_line_without_a_bundle_runs_its_first_in_shadow_of_who_judges_today(
-    scene: Scene, broker: TestBroker
-) -> None:
-    images, verdicts = free_port(), free_port()
-    source = f'kind = "push"\nport = {images}\n[judge]\nkind = "http"\nport = {verdicts}\n'
-    station = Station(scene.folder / "s", broker, scene.device, scene.server.roots(), source)
-    station.start()
-    digest = scene.release()
-    try:
-        scene.server.assign(scene.device, digest, slot="shadow")
-        scene.reaches(digest, "shadow")
-
-        def part(name: str, candidate: str, judge: str) -> None:
-            picture = encode_png(solid(230 if candidate == "reject" else 20))
-            assert post(images, "/parts", picture, X_Part_Id=name) == 202
-            assert post(verdicts, "/verdicts", json.dumps({"part": name, "verdict": judge})) == 202
-
-        def paired() -> bool:
-            part(f"hello-{next(hellos)}", "accept", "accept")
-            return counts(scene) is not None
-
-        hellos = itertools.count()
-        eventually(paired, 20, "the candidate is there")
-        part("SN-1", "reject", "reject")
-        part("SN-2", "accept", "reject")
-        eventually(lambda: _of(scene).only_active_rejects, 20, "the last one is paired")
-        eventually(lambda: _of(scene).both_reject, 20, "the first one is paired")
-        found = _of(scene)
-        assert (found.judge, found.candidate) == (True, digest)
-        assert (found.both_reject, found.only_active_rejects) == (1, 1)
-        assert found.only_candidate_rejects == 0
-        eventually(lambda: scene.server.samples(scene.device), 20, "the disagreement is sent")
-        [sample] = scene.server.samples(scene.device)
-        told = (sample.why, sample.digest, sample.verdict, sample.score, sample.candidate_verdict)
-        assert told == ("disagreement", None, REJECT, None, ACCEPT)
-        eventually(lambda: len(scene.server.verdicts(scene.device)) > 2, 20, "verdicts")
-        said_by_line = {(v.verdict, v.reason) for v in scene.server.verdicts(scene.device)}
-        assert said_by_line == {(Verdict.NO_DECISION, "model_not_ready")}
-        assert not scene.line().inspecting
-        scene.server.assign(scene.device, digest)
-
-        def judged() -> bool:
-            part("SN-9", "reject", "reject")
-            return any(v.digest == digest for v in scene.server.verdicts(scene.device))
-
-        eventually(judged, 20, "the line's own bundle judges")
-    finally:
-        station.kill()

@@ -79,6 +79,18 @@ def make_services(folder: Path, clock: ManualClock, recorder: Recorder) -> Servi
     )
 
 
+def sign(services: Services, digest: str, key_pem: bytes) -> Release:
+    """Signs a release as `loupe release approve` does."""
+    release = releases.to_sign(services, digest)
+    keyid, signature = sign_release(
+        (release.draft or "").encode(),
+        target=releases.target_of(release),
+        key_pem=key_pem,
+        previous=services.trust.image.targets_bytes(),
+    )
+    return releases.sign(services, "test", digest, keyid, signature)
+
+
 class Deploy:
     """The bench: a line, devices, releases, and reports of devices."""
 
@@ -105,15 +117,7 @@ class Deploy:
 
     def sign(self, digest: str, key: str) -> Release:
         """Signs as `loupe release approve` does."""
-        release = releases.to_sign(self.services, digest)
-        draft = (release.draft or "").encode()
-        keyid, signature = sign_release(
-            draft,
-            target=releases.target_of(release),
-            key_pem=self.key(key),
-            previous=self.services.trust.image.targets_bytes(),
-        )
-        return releases.sign(self.services, "test", digest, keyid, signature)
+        return sign(self.services, digest, self.key(key))
 
     def approved(self, seed: int = 1, padding: int = 0) -> str:
         """A release with both signatures; its digest."""
