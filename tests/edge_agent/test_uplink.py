@@ -1,109 +1,20 @@
 """A day without a broker, in simulated time, and the day after: what is kept, what comes first."""
 
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from edge_agent.db import Database
-from edge_agent.sending import Sender
-from edge_agent.spool import Spool, Stamp, Value
-from fleet_contract.blocks import sha256
-from fleet_contract.clock import ManualClock
-from fleet_contract.inference.accumulate import WindowAccumulator
-from fleet_contract.messages import EventBody, PartsBody, PartVerdict, SampleBody, Stream
-from fleet_contract.names import Verdict
-from tests.support.sim_wire import SimWire
+from edge_agent.spool import Value
+from fleet_contract.messages import Stream
+from tests.support.sim_station import Station
 
 MINUTES = 24 * 60
 LINK_RATE = 100_000
 """Bytes a second: a day's reports take some minutes."""
-STEP_S = 0.2
 LIVE_S = 5.0
 """How late what is new may be beside a backlog on such a link."""
 LIMIT = 2_200_000
-BATCH = 30
-_IMAGE = bytes(range(256)) * 80
-
-
-class Station:
-    """Spool and sender of a device, and its way to the server, on one clock that is turned by hand."""
-
-    def __init__(self, folder: Path, *, limit: int = LIMIT, rate: float = LINK_RATE) -> None:
-        self.clock = ManualClock()
-        self._path = folder / "agent.db"
-        self._limit = limit
-        self.wire = SimWire(self.clock, rate)
-        self._part = 0
-        self._window = WindowAccumulator("line", "cam-1", "a" * 64, 0.0)
-        for number in range(60):
-            self._window.verdict(
-                number, Verdict.ACCEPT, digest="a" * 64, score=number / 60, latency_ms=number / 7
-            )
-        self.open()
-
-    def open(self) -> None:
-        """The agent starts."""
-        self.db = Database(self._path)
-        # A day's commits in seconds: that they are durable is tested elsewhere.
-        self.db.rows("PRAGMA synchronous=OFF")
-        self.spool = Spool(self.db, self._limit, self._stamp)
-        self.sender = Sender("station-1", 10.0, self.wire, self.spool, self.clock)
-
-    def restart(self) -> None:
-        """The agent ends, and starts again on what is durable."""
-        self.wire.disconnect()
-        self.db.close()
-        self.open()
-
-    def _stamp(self) -> Stamp:
-        return Stamp("boot", self.clock.monotonic(), self.clock.time(), True)
-
-    def window(self) -> int:
-        """A minute's statistics are stored."""
-        return self.spool.append(
-            Stream.WINDOWS, self._window.close(self.clock.time()), Value.WINDOW
-        )
-
-    def parts(self) -> int:
-        """A second's verdicts are stored."""
-        verdicts = [
-            PartVerdict(
-                number=self._part + n, verdict=Verdict.ACCEPT, score=(self._part + n) % 97 / 97,
-                digest="a" * 64, latency_ms=(self._part + n) % 89 / 7, time_s=self.clock.time(),
-            )
-            for n in range(1, BATCH + 1)
-        ]  # fmt: skip
-        self._part += BATCH
-        body = PartsBody(line="line", camera="cam-1", verdicts=verdicts)
-        return self.spool.append(Stream.PARTS, body, Value.PARTS)
-
-    def event(self) -> int:
-        """Something happened."""
-        return self.spool.append(
-            Stream.EVENTS, EventBody(kind="camera", text="the camera is lost"), Value.EVENT
-        )
-
-    def sample(self, value: Value = Value.AUDIT_SAMPLE) -> int:
-        """A picture of 20 kB in three blocks."""
-        image = self._part.to_bytes(8, "big") + _IMAGE
-        body = SampleBody(
-            sample_id=uuid.uuid4().hex, line="line", camera="cam-1", part=self._part, why="audit",
-            verdict=Verdict.ACCEPT, sha256=sha256(image), length=len(image), blocks=3,
-        )  # fmt: skip
-        return self.spool.append(Stream.SAMPLES, body, value, image)
-
-    def turn(self, seconds: float = STEP_S) -> None:
-        """The sender sends what it may, time goes on, the server's word comes."""
-        while self.sender.step():
-            pass
-        self.wire.advance(seconds)
-        self.wire.acknowledge(self.sender)
-
-    def waiting(self) -> int:
-        """Records in the spool."""
-        return self.spool.usage()[0]
 
 
 def a_day_offline(station: Station) -> None:
@@ -122,7 +33,7 @@ def a_day_offline(station: Station) -> None:
 
 @pytest.fixture
 def station(tmp_path: Path) -> Iterator[Station]:
-    made = Station(tmp_path)
+    made = Station(tmp_path, limit=LIMIT, rate=LINK_RATE)
     yield made
     made.db.close()
 
@@ -185,7 +96,7 @@ def test_images_come_when_nothing_else_waits_and_live_data_goes_between_their_bl
 def test_on_a_link_that_takes_longer_than_the_servers_time_nothing_is_sent_twice(
     tmp_path: Path,
 ) -> None:
-    station = Station(tmp_path, rate=2_000)
+    station = Station(tmp_path, limit=LIMIT, rate=2_000)
     for _ in range(10):
         station.sample()
     station.wire.connect(station.sender)
@@ -193,7 +104,7 @@ def test_on_a_link_that_takes_longer_than_the_servers_time_nothing_is_sent_twice
         station.turn()
     assert station.waiting() == 0
     assert station.sender.resends == 0
-    assert station.wire.sent_bytes < 10 * (len(_IMAGE) + 1000)
+    assert station.wire.sent_bytes < 10 * 21_500
     station.db.close()
 
 

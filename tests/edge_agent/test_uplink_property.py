@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fleet_contract.messages import Stream
-from tests.edge_agent.test_uplink import Station
+from tests.support.sim_station import Station
 
 _ACTS: dict[str, Callable[[Station], object]] = {
     "an event": Station.event,
@@ -32,7 +32,7 @@ _many = st.tuples(st.sampled_from(sorted(_ACTS)), st.integers(1, 12))
 def test_everything_arrives_once_acknowledged_never_again(
     tmp_path_factory: pytest.TempPathFactory, acts: list[tuple[str, int]], limit: int
 ) -> None:
-    station = Station(tmp_path_factory.mktemp("s"), limit=limit)
+    station = Station(tmp_path_factory.mktemp("s"), limit=limit, rate=100_000)
     station.wire.connect(station.sender)
     for name, times in acts:
         for _ in range(times):

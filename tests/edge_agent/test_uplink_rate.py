@@ -12,9 +12,9 @@ from edge_agent.link import Link, Listeners
 from edge_agent.sending import Sender
 from fleet_contract.clock import ManualClock
 from fleet_contract.topics import parse
-from tests.edge_agent.test_uplink import Station
 from tests.support.broker import TestBroker
 from tests.support.client import Peer
+from tests.support.sim_station import Station
 from tests.support.wait import eventually
 
 RATE = 20_000
@@ -39,7 +39,7 @@ class Scene:
         )
         self.link = Link(DEVICE, config, nobody, self.clock)
         self.connection = self.link.connection
-        self.station = Station(folder)
+        self.station = Station(folder, limit=10**7, rate=1.0)
         self.sender = Sender(DEVICE, 1e6, self.connection, self.station.spool, self.clock)
         self.server = Peer(broker, "server").connect()
         self.server.subscribe(f"loupe/v1/dev/{DEVICE}/up/#")
