@@ -189,10 +189,12 @@ class Durable:
             update.state,
             update.reason,
         )
+        share = f" of {100 * a.share:g} % of the parts" if a.share else ""
+        state = update.state + (share if update.state is UpdateState.CANARY else "")
         bad = update.state in (UpdateState.FAILED, UpdateState.ROLLED_BACK)
         self.event(
             "update",
-            f"{target.digest[:12]}: {update.state}" + (f": {update.reason}" if update.reason else ""),
+            f"{target.digest[:12]}: {state}" + (f": {update.reason}" if update.reason else ""),
             line=target.line, digest=target.digest, severity="error" if bad else "info",
             data=step.model_dump(mode="json"),
         )  # fmt: skip
