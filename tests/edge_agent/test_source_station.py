@@ -96,7 +96,7 @@ camera = "side"
 [trigger]
 kind = "http"
 port = {port}
-timeout = "300ms"
+timeout = "1s"
 """
 
 
