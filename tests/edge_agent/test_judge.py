@@ -4,11 +4,12 @@ import http.client
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from pymodbus.client import ModbusTcpClient
 
+from edge_agent.config import StationConfig, tables
 from edge_agent.judge.base import Judge, Ruling, read_ruling
 from edge_agent.judge.make import HttpJudge, make_judge
 from edge_agent.judge.pairing import Pairing
@@ -19,6 +20,7 @@ from edge_agent.judge.settings import MqttJudge as MqttConfig
 from fleet_contract.clock import SystemClock
 from fleet_contract.errors import DataError
 from fleet_contract.names import Verdict
+from tests.support.imports import ROOT
 from tests.support.plant import Plant
 from tests.support.plc import plc
 from tests.support.wait import eventually
@@ -109,6 +111,13 @@ def test_a_verdict_that_was_left_out_shifts_no_more_than_the_time_allows() -> No
 def test_a_verdict_that_is_none_is_refused(body: bytes) -> None:
     with pytest.raises(DataError, match="not understood"):
         read_ruling(body, 0.0)
+
+
+def test_the_page_on_plcs_names_every_kind() -> None:
+    page = (ROOT / "docs" / "how-to" / "connect-a-plc.md").read_text()
+    for table in tables(StationConfig.model_fields["judge"].annotation):
+        (kind,) = get_args(table.model_fields["kind"].annotation)
+        assert f"| `{kind}` |" in page
 
 
 # The ways in, each against its real peer.

@@ -14,9 +14,10 @@ from fleet_server.console.gates import decision_views, gate_numbers
 from fleet_server.console.incidents import incident_view
 from fleet_server.console.releases import PushView, push_view
 from fleet_server.console.render import STATIC, environment
-from fleet_server.console.review import Choice
+from fleet_server.console.review import Choice, build
 from fleet_server.distribution.models import Push
 from fleet_server.drift.models import Incident
+from fleet_server.labels.models import Sample
 from fleet_server.rollouts.models import GateDecision, Rollout
 from tests.fleet_server.console_story import CANARY, COMPARISON, SHADOW, SHARE
 from tests.fleet_server.console_story import evaluation as report
@@ -158,6 +159,19 @@ def test_a_canary_is_a_table_of_what_is_watched() -> None:
     assert made.columns == ["Watched", "Canary", "Others", "ln E", "Limit"]
     assert made.rows[0] == ["rejects", "15", "28", "-0.31", "4.38"]
     assert show.Fact("Parts on the canary", "60") in made.facts
+
+
+def test_a_disagreement_with_who_judges_today_names_them_and_no_bundle() -> None:
+    sample = Sample(
+        sample_id="s", device="a", spool_id="s", line="l", camera="c", part=1, why="disagreement",
+        verdict="reject", candidate_digest="b" * 64, candidate_verdict="accept",
+        candidate_score=0.2, blob="0" * 64, length=1, time_s=NOW, received_at=NOW,
+    )  # fmt: skip
+    shown = build(sample, [], Choice(), "").sample
+    assert shown is not None
+    assert [(one.who, one.digest[:1], one.score) for one in shown.verdicts] == [
+        ("Judge today", "", "none"), ("Candidate", "b", "0.200"),
+    ]  # fmt: skip
 
 
 def test_a_share_is_a_table_of_both_arms_of_its_stations() -> None:
