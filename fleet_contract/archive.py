@@ -128,6 +128,23 @@ def unpack(archive: bytes, folder: Path) -> Manifest:
     return manifest
 
 
+def folder_digest(folder: Path) -> str:
+    """The digest of the archive that `folder` holds, over every byte of it, the manifest's too.
+
+    Raises BundleError where that cannot be read.
+    """
+    buffer = io.BytesIO()
+    try:
+        manifest = (folder / MANIFEST).read_bytes()
+        with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+            _add(tar, MANIFEST, manifest)
+            for name in sorted(parse_manifest(manifest).files):
+                _add(tar, name, (folder / name).read_bytes())
+    except OSError as error:
+        raise BundleError(f"bundle {folder.name} cannot be read: {error}") from error
+    return digest(buffer.getvalue())
+
+
 def archive_manifest(archive: bytes) -> bytes:
     """The bytes of `manifest.json`, the first member."""
     return next(data for name, data in _members(archive) if name == MANIFEST)

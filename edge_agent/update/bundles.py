@@ -50,12 +50,17 @@ class BundleStore:
         return self.incoming / f"{digest}.tar"
 
     def intact(self, digest: str) -> bool:
-        """Whether the bundle is unpacked here, every file as its manifest says."""
+        """Whether the bundle is unpacked here, byte by byte as it was signed."""
         try:
-            archive.load_folder(self.folder(digest))
+            self.check(digest)
         except LoupeError:
             return False
         return True
+
+    def check(self, digest: str) -> None:
+        """Raises BundleError where what lies here is not what was signed."""
+        if archive.folder_digest(self.folder(digest)) != digest:
+            raise BundleError(f"bundle {digest[:12]} was changed after it was unpacked")
 
     def check_space(self, needed: int) -> None:
         """Raises DiskFullError where `needed` bytes would eat into the reserve."""

@@ -226,6 +226,8 @@ class Updater:
                         line=self._name, digest=row.digest,
                     )  # fmt: skip
                     if self._durable.slots.get(self._name, Slot.PREVIOUS) is None:
+                        # Nothing to go back to: an empty slot lets the assignment be fetched anew.
+                        self._durable.slots.clear(self._name, Slot.ACTIVE)
                         return None
                     self._durable.roll_back(self._name, f"does not load: {error}"[:500])
                 except sqlite3.Error as full:
@@ -244,6 +246,7 @@ class Updater:
     def _load(self, digest: str) -> Loaded:
         folder = self._store.folder(digest)
         try:
+            self._store.check(digest)
             return load_bundle(folder, digest, self._board, self.config.plan.uncalibrated)
         except OSError as error:
             raise BundleError(f"bundle {digest[:12]} cannot be read: {error}") from error

@@ -83,3 +83,39 @@ def test_an_error_at_any_system_call_of_an_update_costs_no_part(scene: Scene) ->
     ]
     assert [one for one in found if not (one.verified and one.ended)] == []
     assert sum(one.lost for one in found) == 0
+
+
+def damage(station: Station, digest: str) -> None:
+    """Another threshold in the manifest; every other file stays as it is."""
+    path = station.folder / "data" / "bundles" / digest / "manifest.json"
+    text = path.read_text()
+    assert '"threshold": 0.5' in text
+    path.write_text(text.replace('"threshold": 0.5', '"threshold": 0.4'))
+
+
+def test_a_damaged_manifest_is_not_believed_and_the_bundle_before_judges(scene: Scene) -> None:
+    station = scene.station()
+    first = committed(scene, station)
+    second = scene.release(gain=8.0)
+    scene.server.assign(scene.device, second, rollout="r2")
+    scene.reaches(second, "committed")
+    station.stop()
+    damage(station, second)
+    lines = station.output_lines
+    station.start()
+    scene.judges(first)
+    assert second not in "".join(station.told_lines(lines))
+    texts = [event.text for event in scene.server.events(scene.device, "fault")]
+    assert any("changed after it was unpacked" in text for text in texts)
+    scene.every_part_once()
+
+
+def test_a_damaged_bundle_with_none_before_it_is_fetched_again(scene: Scene) -> None:
+    station = scene.station()
+    digest = committed(scene, station)
+    station.stop()
+    damage(station, digest)
+    station.start()
+    eventually(lambda: scene.steps(digest).count("committed") == 2, 30, "it is whole again")
+    scene.judges(digest)
+    scene.every_part_once()
