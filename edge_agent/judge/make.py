@@ -10,7 +10,7 @@ from edge_agent.judge.settings import JudgeConfig
 from edge_agent.judge.settings import ModbusJudge as ModbusConfig
 from edge_agent.judge.settings import MqttJudge as MqttConfig
 from edge_agent.trigger.base import Tell
-from edge_agent.trigger.watched import Watched
+from edge_agent.trigger.watched import SideLost, Watched
 from fleet_contract.clock import Clock
 from fleet_contract.errors import DataError
 from fleet_contract.names import Verdict
@@ -36,8 +36,13 @@ def _rulings(
     config: ModbusConfig, ask: Callable[[int], int], at_s: float, passed: bool
 ) -> Sequence[Ruling]:
     """What a set coil says; one that was set before anybody looked is of a part of long ago."""
-    verdict = RULINGS.get(ask(config.verdict_register))
-    return [] if verdict is None or passed else [Ruling(verdict, at_s)]
+    if passed:
+        return []
+    value = ask(config.verdict_register)
+    if value not in RULINGS:
+        where = f"register {config.verdict_register} holds {value}"
+        raise SideLost(f"{where}, expected 1 for accept or 2 for reject")
+    return [Ruling(RULINGS[value], at_s)]
 
 
 class HttpJudge:

@@ -243,6 +243,8 @@ def shadow_gate(
         )
         return Verdict("roll_back", text, numbers)
     missing = missing_parts(stage, progress, {name: p.pairs for name, p in pairs.items()})
+    if champion == "judge" and not total:
+        missing.append("no verdict of today's judge was paired; do the stations have a [judge]?")
     if missing:
         return undecided(stage, progress, f"waiting: {', '.join(missing)}", numbers)
     if better >= REVIEW_E:

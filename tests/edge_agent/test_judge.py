@@ -211,4 +211,5 @@ def test_a_plc_sets_a_coil_once_its_verdict_lies_in_the_register(ear: Ear) -> No
             rules(value)
             eventually(cleared, 10, "the coil is cleared")
         assert ear.heard(3) == [("accept", ""), ("reject", ""), ("accept", "")]
+        assert "register 20 holds 9, expected 1 for accept" in ear.told[0]
         client.close()

@@ -86,6 +86,14 @@ def test_a_first_bundle_that_agrees_with_who_judges_today_becomes_the_champion(
     assert shadow.numbers["judge_right"] == 0
 
 
+def test_without_a_pair_the_gate_asks_for_todays_judge(fleet: Fleet) -> None:
+    fleet.tick(6)
+    with fleet.deploy.services.database.read() as session:
+        last = service.decisions(session, fleet.number)[0]
+    assert last.decision == "hold"
+    assert "do the stations have a [judge]?" in last.text
+
+
 def test_pairs_with_a_bundle_say_nothing_of_who_judges_today(fleet: Fleet) -> None:
     fleet.paired(30, 1, judge=False)
     assert fleet.slots() == ["shadow"] * 3
