@@ -82,14 +82,7 @@ class Counts:
 
     def of(self, event: Watched) -> int:
         """Events of one kind."""
-        kinds: dict[Watched, int] = {
-            "rejects": self.rejects,
-            "fewer_rejects": self.rejects,
-            "faults": self.faults,
-            "late": self.late,
-            "no_decision": self.no_decision,
-        }
-        return kinds[event]
+        return int(getattr(self, "rejects" if event == "fewer_rejects" else event))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,10 @@ costs nothing. All evidence is kept as its natural logarithm.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import special
 
 _RATIOS = 25
@@ -26,6 +28,11 @@ class Bin:
     expected_control: float
 
 
+@lru_cache(maxsize=64)
+def _grid(first: float, last: float) -> NDArray[np.float64]:
+    return np.geomspace(first, last, _RATIOS)
+
+
 def rate_ratio_evidence(bins: Sequence[Bin], r0: float) -> float:
     """ln E against "the canary's rate is at most r0 times the control's".
 
@@ -33,8 +40,14 @@ def rate_ratio_evidence(bins: Sequence[Bin], r0: float) -> float:
     mean of the likelihood ratios of r_k against r0 over r_k = geomspace(1.05 r0, 5, 25), multiplied
     over bins. Bins without events or without one of the arms say nothing.
     """
-    told = [one for one in bins if one.expected_canary > 0 and one.expected_control > 0]
-    ratios = np.geomspace(1.05 * r0, max(5.0, 2 * r0), _RATIOS)[:, None]
+    told = [
+        one
+        for one in bins
+        if one.canary + one.control > 0 and one.expected_canary > 0 and one.expected_control > 0
+    ]
+    if not told:
+        return 0.0
+    ratios = _grid(1.05 * r0, max(5.0, 2 * r0))[:, None]
     canary, control, m_c, m_0 = (
         np.array(
             [(b.canary, b.control, b.expected_canary, b.expected_control) for b in told], np.float64
@@ -45,7 +58,7 @@ def rate_ratio_evidence(bins: Sequence[Bin], r0: float) -> float:
     share = ratios * m_c / (ratios * m_c + m_0)
     null = r0 * m_c / (r0 * m_c + m_0)
     logs = canary * np.log(share / null) + control * np.log((1 - share) / (1 - null))
-    return float(special.logsumexp(logs.sum(axis=1)) - math.log(_RATIOS))
+    return float(np.logaddexp.reduce(logs.sum(axis=1)) - math.log(_RATIOS))
 
 
 def paired_ratio_evidence(both: int, candidate: int, active: int, r0: float) -> float:
@@ -57,13 +70,13 @@ def paired_ratio_evidence(both: int, candidate: int, active: int, r0: float) -> 
     betting: Waudby-Smith and Ramdas 2024). What both say of a part takes no part in chance: fewer
     parts decide than between arms of different ones.
     """
-    bets = np.geomspace(0.01, 0.98, _RATIOS) / max(r0, 1.0)
+    bets = _grid(0.01, 0.98) / max(r0, 1.0)
     logs = (
         both * np.log1p(bets * (1 - r0))
         + candidate * np.log1p(bets)
         + active * np.log1p(-bets * r0)
     )
-    return float(special.logsumexp(logs) - math.log(_RATIOS))
+    return float(np.logaddexp.reduce(logs) - math.log(_RATIOS))
 
 
 def review_evidence(right: int, wrong: int) -> float:
@@ -72,10 +85,12 @@ def review_evidence(right: int, wrong: int) -> float:
     E = 2^n B(1+b, 1+c) 2 (1 - I_1/2(1+b, 1+c)): a uniform prior over shares above one half.
     """
     above = float(special.betaincc(1 + right, 1 + wrong, 0.5))
+    if above == 0:
+        return -math.inf
     return (
         (right + wrong + 1) * math.log(2)
         + float(special.betaln(1 + right, 1 + wrong))
-        + math.log(max(above, _SMALLEST))
+        + math.log(above)
     )
 
 

@@ -207,6 +207,14 @@ def test_reviews_decide_wrongly_at_most_as_often_as_promised() -> None:
     assert wrong / runs <= 0.05
 
 
+@pytest.mark.parametrize("count", [124, 800, 9000])
+def test_people_who_find_the_challenger_right_for_long_are_never_read_as_against_it(
+    count: int,
+) -> None:
+    assert review_evidence(count // 4, count) < math.log(20)
+    assert review_evidence(count, count // 4) > math.log(20)
+
+
 def test_seventeen_reviews_usually_decide_at_80_to_20() -> None:
     generator, taken = np.random.default_rng(5), []
     for _ in range(300):
