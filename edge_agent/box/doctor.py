@@ -66,11 +66,18 @@ def _broker(station: StationConfig) -> Finding:
     return Finding("broker", "ok", f"{link.host}:{link.port} takes this device's certificate")
 
 
-def _clock(_station: StationConfig) -> Finding:
+def _clock(station: StationConfig) -> Finding:
     if probes.now_s() < probes.OLDEST_S:
         return Finding(
             "clock", "fault", "it stands before this version was made: certificates and signatures fail",
             "Set the clock; install chrony or enable systemd-timesyncd.",
+        )  # fmt: skip
+    trouble = probes.clock_trouble(station)
+    if trouble:
+        return Finding(
+            "clock", "fault", trouble,
+            "Set the clock; install chrony or enable systemd-timesyncd. If it is right, the device"
+            " needs a new certificate.",
         )  # fmt: skip
     if not probes.clock_synchronised():
         return Finding(

@@ -31,6 +31,7 @@ from edge_agent.source.make import make_source
 from edge_agent.source.settings import PushSource, SourceConfig
 from edge_agent.state import device_key
 from edge_agent.trigger.settings import FreeTrigger, ModbusTrigger
+from edge_agent.trusted_time import TrustedTime
 from edge_agent.update.bundles import BundleStore
 from fleet_contract import archive
 from fleet_contract.board import read_board
@@ -52,6 +53,12 @@ _RUNTIMES = {Runtime.ONNX: "onnxruntime", Runtime.LITERT: "ai_edge_litert"}
 def now_s() -> float:
     """Seconds since 1970, as this machine has them."""
     return time.time()
+
+
+def clock_trouble(station: StationConfig) -> str:
+    """What is certainly wrong with the clock, by what was verified here and the device's certificate."""
+    folder = station.data.folder / "trust"
+    return TrustedTime(SystemClock(), folder, BUILD_TIME_S, station.link.cert).trouble
 
 
 def certificate(station: StationConfig) -> tuple[str, float]:

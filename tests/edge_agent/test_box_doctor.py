@@ -3,6 +3,7 @@
 import itertools
 import json
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from edge_agent.box import probes
 from edge_agent.box.doctor import CHECKS, Finding, examine
 from edge_agent.cli import app
 from fleet_contract.names import Runtime
+from fleet_contract.trust.floor import Floors, write_floors
 from tests.support.broker import TestBroker, free_port
 from tests.support.scene import Scene
 from tests.support.station import Station
@@ -106,6 +108,10 @@ def test_a_clock_in_1970_and_one_that_nobody_sets(
     monkeypatch.setattr(probes, "clock_synchronised", lambda: False)
     assert found(station, "clock").grade == "warning"
     assert "not synchronised" in found(station, "clock").text
+    trust = station.folder / "data" / "trust"
+    trust.mkdir(parents=True)
+    write_floors(trust, Floors(time_s=time.time() + 10 * 86400))
+    fault(station, "clock", "has certainly been", "Set the clock")
     monkeypatch.setattr(probes, "now_s", lambda: 0.0)
     fault(station, "clock", "before this version was made", "Set the clock")
 
