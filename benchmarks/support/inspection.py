@@ -31,22 +31,22 @@ class Pictures:
 
     def __init__(self, images: list[bytes], channels: int, frames: int) -> None:
         self._images, self._channels, self._frames = images, channels, frames
-        self._given = 0
+        self.given = 0
         self.empty = threading.Event()
 
     def start(self, after: int | None) -> None:
         """From the first one."""
-        self._given = after or 0
+        self.given = after or 0
 
     def next(self, timeout_s: float) -> Captured | None:
         """The next picture, decoded."""
-        if self._given == self._frames:
+        if self.given == self._frames:
             self.empty.set()
             time.sleep(timeout_s)
             return None
-        image = self._images[self._given % len(self._images)]
-        self._given += 1
-        return Captured(decode_image(image, self._channels), self._given, time.monotonic())
+        image = self._images[self.given % len(self._images)]
+        self.given += 1
+        return Captured(decode_image(image, self._channels), self.given, time.monotonic())
 
     def close(self) -> None:
         """Nothing is held."""

@@ -1,7 +1,11 @@
 """Spool and sender of a device in simulated time, and its way to the server, for tests and benchmarks."""
 
+import random
 import uuid
+from functools import cache
 from pathlib import Path
+
+import numpy as np
 
 from edge_agent.db import Database
 from edge_agent.sending import Sender
@@ -9,13 +13,31 @@ from edge_agent.spool import Spool, Stamp, Value
 from fleet_contract.blocks import sha256
 from fleet_contract.clock import ManualClock
 from fleet_contract.inference.accumulate import WindowAccumulator
+from fleet_contract.inference.features import frame_statistics
 from fleet_contract.messages import EventBody, PartsBody, PartVerdict, SampleBody, Stream
 from fleet_contract.names import Verdict
+from fleet_contract.windows import Window
 from tests.support.sim_wire import SimWire
 
 BATCH = 30
 STEP_S = 0.2
 _IMAGE = bytes(range(256)) * 80
+
+
+@cache
+def _minute() -> WindowAccumulator:
+    """Statistics of 60 pictures and parts."""
+    made = WindowAccumulator("line", "cam-1", "a" * 64, 0.0)
+    noise, reference = np.random.default_rng(7), None
+    for number in range(60):
+        frame = noise.normal(90 + number / 4, 20, (64, 64, 3)).clip(0, 255).astype(np.uint8)
+        statistics = frame_statistics(frame, reference)
+        reference = statistics.grey if reference is None else reference
+        made.frame(statistics)
+        made.verdict(
+            number, Verdict.ACCEPT, digest="a" * 64, score=number / 60, latency_ms=number / 7
+        )
+    return made
 
 
 class Station:
@@ -27,11 +49,7 @@ class Station:
         self._limit = limit
         self.wire = SimWire(self.clock, rate)
         self._part = 0
-        self._window = WindowAccumulator("line", "cam-1", "a" * 64, 0.0)
-        for number in range(60):
-            self._window.verdict(
-                number, Verdict.ACCEPT, digest="a" * 64, score=number / 60, latency_ms=number / 7
-            )
+        self._random = random.Random(7)
         self.open()
 
     def open(self) -> None:
@@ -51,18 +69,20 @@ class Station:
     def _stamp(self) -> Stamp:
         return Stamp("boot", self.clock.monotonic(), self.clock.time(), True)
 
+    def close_window(self) -> Window:
+        """A minute's statistics."""
+        return _minute().close(self.clock.time())
+
     def window(self) -> int:
-        """A minute's statistics are stored."""
-        return self.spool.append(
-            Stream.WINDOWS, self._window.close(self.clock.time()), Value.WINDOW
-        )
+        """They are stored."""
+        return self.spool.append(Stream.WINDOWS, self.close_window(), Value.WINDOW)
 
     def parts(self) -> int:
         """A second's verdicts are stored."""
         verdicts = [
             PartVerdict(
-                number=self._part + n, verdict=Verdict.ACCEPT, score=(self._part + n) % 97 / 97,
-                digest="a" * 64, latency_ms=(self._part + n) % 89 / 7, time_s=self.clock.time(),
+                number=self._part + n, verdict=Verdict.ACCEPT, score=self._random.random(),
+                digest="a" * 64, latency_ms=self._random.uniform(1, 3), time_s=self.clock.time(),
             )
             for n in range(1, BATCH + 1)
         ]  # fmt: skip
