@@ -15,6 +15,7 @@ from fleet_contract.dataset import DatasetVersion
 from fleet_contract.errors import DataError, LoupeError, TransferError
 from fleet_contract.trust.approve import sign_release
 from fleet_contract.trust.custom import target_name
+from fleet_contract.trust.keys import load_signer
 from trainer import gates, parcel
 from trainer.api import Api, AwayError, LeaseLostError, patiently
 from trainer.build import Builder, Built, Watch
@@ -209,7 +210,7 @@ class Worker:
         keyid, signature = sign_release(
             json.dumps(asked["metadata"]).encode(),
             target=target_name(job.line, built.digest),
-            key_pem=self._key_pem,
+            signer=load_signer(self._key_pem),
             previous=json.dumps(asked["previous"]).encode(),
         )
         self._patiently(lambda: self._api.add_signature(built.digest, keyid, signature), self.stop)

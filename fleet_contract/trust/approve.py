@@ -8,15 +8,12 @@ before: it must add the target that was asked for, and change nothing else.
 from dataclasses import dataclass
 from typing import Any
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from securesystemslib.exceptions import UnverifiedSignatureError
-from securesystemslib.signer import CryptoSigner
+from securesystemslib.signer import Key, Signer
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Targets
 
-from fleet_contract.errors import ConfigError, TrustError
+from fleet_contract.errors import TrustError
 from fleet_contract.trust.custom import ImageCustom, target_name
 
 
@@ -32,25 +29,6 @@ class Review:
     """Version of the list of targets that is signed."""
     signed_by: tuple[str, ...]
     """Key ids of the signatures that are there already."""
-
-
-def generate_key() -> bytes:
-    """A new Ed25519 key: PEM, PKCS8, not encrypted."""
-    return CryptoSigner.generate_ed25519().private_bytes
-
-
-def load_signer(key_pem: bytes) -> CryptoSigner:
-    """The signer of an Ed25519 key in PEM. Raises ConfigError for anything else."""
-    try:
-        key = load_pem_private_key(key_pem, None)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise ConfigError(
-            "the signing key cannot be read",
-            expected="an Ed25519 key in PEM (PKCS8), not encrypted",
-        ) from error
-    if not isinstance(key, Ed25519PrivateKey):
-        raise ConfigError("the signing key is of another kind", expected="Ed25519")
-    return CryptoSigner(key)
 
 
 def parse_targets(metadata: bytes) -> Metadata[Targets]:
@@ -130,12 +108,12 @@ def _rest(targets: Targets) -> dict[str, Any]:
     }
 
 
-def signed_by(metadata: bytes, key_pem: bytes) -> bool:
-    """Whether `metadata` bear a good signature of the key itself.
+def signed_by(metadata: bytes, key: Key) -> bool:
+    """Whether `metadata` bear a good signature of `key`.
 
     A list that one signed oneself is a history that nobody else made up.
     """
-    parsed, key = parse_targets(metadata), load_signer(key_pem).public_key
+    parsed = parse_targets(metadata)
     signature = parsed.signatures.get(key.keyid)
     if signature is None:
         return False
@@ -147,15 +125,13 @@ def signed_by(metadata: bytes, key_pem: bytes) -> bool:
 
 
 def sign_release(
-    metadata: bytes, *, target: str, key_pem: bytes, previous: bytes | None = None
+    metadata: bytes, *, target: str, signer: Signer, previous: bytes | None = None
 ) -> tuple[str, str]:
     """Key id and signature (hex) of `metadata`, after `review`.
 
-    Raises TrustError where the review does, or where `previous` was not signed by this key; ConfigError
-    for a key that is none.
+    Raises TrustError where the review does, or where `previous` was not signed by this key.
     """
-    signer = load_signer(key_pem)
-    if previous is not None and not signed_by(previous, key_pem):
+    if previous is not None and not signed_by(previous, signer.public_key):
         raise TrustError(
             "the published list that the server shows was never signed by this key",
             remedy="Nothing was signed; check the key, then ask who published it.",

@@ -6,15 +6,17 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from securesystemslib.signer import Signer
 
 from fleet_contract.errors import ConfigError
 from fleet_contract.trust.approve import Review, review, sign_release, signed_by
 from fleet_server.cli.client import ApiClient, client
+from fleet_server.cli.keyfiles import PassphraseFile, open_key, read_file
 from fleet_server.cli.output import moment, short, show_fields, show_json, show_table
 
 app = typer.Typer(no_args_is_help=True, help="Bundles and their approvals.")
 
-Key = Annotated[Path, typer.Option(help="Ed25519 key in PEM, such as offline/pipeline.pem.")]
+KeyFile = Annotated[Path, typer.Option(help="Ed25519 key in PEM, such as offline/pipeline.pem.")]
 Json = Annotated[bool, typer.Option("--json", help="JSON for programs.")]
 Digest = Annotated[str, typer.Argument(help="The release's digest, or its first characters.")]
 
@@ -23,13 +25,14 @@ Digest = Annotated[str, typer.Argument(help="The release's digest, or its first 
 def submit(
     ctx: typer.Context,
     file: Annotated[Path, typer.Argument(help="The bundle's archive.")],
-    key: Key,
+    key: KeyFile,
+    passphrase_file: PassphraseFile = None,
     as_json: Json = False,
 ) -> None:
     """Send a bundle to the server and sign it with the pipeline's key."""
-    api, key_pem = client(ctx), _read(key)
-    answer = api.send("POST", "/releases", _read(file), by=api.by)
-    result = _sign(api, answer["digest"], key_pem, quiet=as_json)
+    api, signer = client(ctx), open_key(key, passphrase_file)
+    answer = api.send("POST", "/releases", read_file(file), by=api.by)
+    result = _sign(api, answer["digest"], signer, quiet=as_json)
     _told({"digest": answer["digest"], "line": answer["line"], **result}, as_json)
 
 
@@ -37,34 +40,28 @@ def submit(
 def approve(
     ctx: typer.Context,
     digest: Digest,
-    key: Key,
+    key: KeyFile,
+    passphrase_file: PassphraseFile = None,
     as_json: Json = False,
 ) -> None:
     """Look at what a release changes, and sign it."""
-    result = _sign(client(ctx), digest, _read(key), quiet=as_json)
+    result = _sign(client(ctx), digest, open_key(key, passphrase_file), quiet=as_json)
     _told({"digest": digest, **result}, as_json)
 
 
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read", found=error.strerror or str(error)) from error
-
-
-def _sign(api: ApiClient, digest: str, key_pem: bytes, *, quiet: bool) -> dict[str, Any]:
+def _sign(api: ApiClient, digest: str, signer: Signer, *, quiet: bool) -> dict[str, Any]:
     offered = api.get(f"/releases/{digest}/to-sign")
     metadata = json.dumps(offered["metadata"]).encode()
     previous = json.dumps(offered["previous"]).encode()
     target = offered["target"]
     if not quiet:
         _show_review(review(metadata, target=target, previous=previous), offered)
-    if signed_by(metadata, key_pem):
+    if signed_by(metadata, signer.public_key):
         raise ConfigError(
             "this key has signed the release already",
             remedy="Approval takes a second key, held by another person.",
         )
-    keyid, signature = sign_release(metadata, target=target, key_pem=key_pem, previous=previous)
+    keyid, signature = sign_release(metadata, target=target, signer=signer, previous=previous)
     body = {"keyid": keyid, "sig": signature}
     answer: dict[str, Any] = api.post(f"/releases/{offered['digest']}/signatures", body, by=api.by)
     return answer

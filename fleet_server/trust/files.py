@@ -7,7 +7,7 @@ from securesystemslib.signer import CryptoSigner
 
 from fleet_contract.archive import sync_directory
 from fleet_contract.errors import ResourceError
-from fleet_contract.trust.approve import generate_key, load_signer
+from fleet_contract.trust.keys import generate_key, load_signer
 
 
 def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:

@@ -18,8 +18,8 @@ from tuf.api.metadata import (
 )
 
 from fleet_contract.blocks import sha256
-from fleet_contract.trust.approve import load_signer
 from fleet_contract.trust.custom import ImageCustom, target_name
+from fleet_contract.trust.keys import load_signer
 from hil.story.settings import LINE
 
 _EVIL = b"a bundle that nobody approved"

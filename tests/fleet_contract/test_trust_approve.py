@@ -7,8 +7,9 @@ from tuf.api.metadata import Metadata, TargetFile, Targets
 
 from fleet_contract.blocks import sha256
 from fleet_contract.errors import ConfigError, TrustError
-from fleet_contract.trust.approve import generate_key, review, sign_release, signed_by
+from fleet_contract.trust.approve import review, sign_release, signed_by
 from fleet_contract.trust.custom import target_name
+from fleet_contract.trust.keys import generate_key, load_signer
 from fleet_server.trust.setup import APPROVER
 from tests.support.trust import TrustBench, image_custom
 
@@ -50,16 +51,16 @@ def test_a_review_says_what_is_signed(draft: bytes, published: bytes) -> None:
 
 def test_a_signature_is_the_keys_own(bench: TrustBench, draft: bytes, published: bytes) -> None:
     keyid, signature = sign_release(
-        draft, target=TARGET, key_pem=bench.key(APPROVER), previous=published
+        draft, target=TARGET, signer=load_signer(bench.key(APPROVER)), previous=published
     )
     signed = bench.repositories.image.add_signature(draft, keyid, signature)
-    assert signed_by(signed, bench.key(APPROVER))
-    assert not signed_by(signed, generate_key())
+    assert signed_by(signed, load_signer(bench.key(APPROVER)).public_key)
+    assert not signed_by(signed, load_signer(generate_key()).public_key)
 
 
 def test_a_target_that_is_not_there_is_not_signed(bench: TrustBench, draft: bytes) -> None:
     with pytest.raises(TrustError, match="does not hold"):
-        sign_release(draft, target="watch-case/x.tar", key_pem=bench.key(APPROVER))
+        sign_release(draft, target="watch-case/x.tar", signer=load_signer(bench.key(APPROVER)))
 
 
 def test_a_second_target_that_rides_along_is_not_signed(draft: bytes, published: bytes) -> None:
@@ -101,15 +102,15 @@ def test_a_history_that_the_key_never_signed_is_not_believed(
     draft: bytes, published: bytes
 ) -> None:
     with pytest.raises(TrustError, match="never signed by this key"):
-        sign_release(draft, target=TARGET, key_pem=generate_key(), previous=published)
+        sign_release(draft, target=TARGET, signer=load_signer(generate_key()), previous=published)
 
 
 @pytest.mark.parametrize("key", [b"", b"no key", b"-----BEGIN PRIVATE KEY-----\n"])
 def test_a_key_that_is_none_is_a_clear_error(draft: bytes, key: bytes) -> None:
     with pytest.raises(ConfigError, match="an Ed25519 key in PEM"):
-        sign_release(draft, target=TARGET, key_pem=key)
+        sign_release(draft, target=TARGET, signer=load_signer(key))
 
 
 def test_what_is_no_metadata_is_a_clear_error(bench: TrustBench) -> None:
     with pytest.raises(TrustError, match="not TUF metadata"):
-        sign_release(b"{}", target=TARGET, key_pem=bench.key(APPROVER))
+        sign_release(b"{}", target=TARGET, signer=load_signer(bench.key(APPROVER)))

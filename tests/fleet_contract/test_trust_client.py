@@ -13,9 +13,9 @@ from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
 from fleet_contract.blocks import sha256
 from fleet_contract.clock import ManualClock
 from fleet_contract.errors import TransferError, TrustError
-from fleet_contract.trust.approve import load_signer
 from fleet_contract.trust.client import AssignmentError
 from fleet_contract.trust.floor import read_floors, write_floors
+from fleet_contract.trust.keys import load_signer
 from fleet_server.trust.files import ensure_key
 from tests.support.trust import START_S, TrustBench, forge, image_custom
 

@@ -14,6 +14,7 @@ from fleet_contract.dataset import DatasetItem, DatasetVersion
 from fleet_contract.names import UpdateState
 from fleet_contract.trust.approve import sign_release
 from fleet_contract.trust.custom import target_name
+from fleet_contract.trust.keys import load_signer
 from fleet_server.config import ServerConfig
 from fleet_server.db.engine import Database
 from fleet_server.db.migrate import upgrade
@@ -160,7 +161,9 @@ class Story:
         release = releases.to_sign(self.services, digest)
         pem = (self.services.config.folder / "offline" / f"{key}.pem").read_bytes()
         draft = (release.draft or "").encode()
-        keyid, signature = sign_release(draft, target=target_name(LINE, digest), key_pem=pem)
+        keyid, signature = sign_release(
+            draft, target=target_name(LINE, digest), signer=load_signer(pem)
+        )
         releases.sign(self.services, key, digest, keyid, signature)
 
     def submit(self, seed: int, *keys: str, parent: str | None = None, run: str = "") -> str:

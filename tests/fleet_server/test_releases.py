@@ -7,8 +7,9 @@ import pytest
 from fleet_contract.archive import digest as archive_digest
 from fleet_contract.blocks import BlockHashes, block, decompress
 from fleet_contract.errors import BundleError, StateError, TrustError
-from fleet_contract.trust.approve import generate_key, load_signer, sign_release
+from fleet_contract.trust.approve import sign_release
 from fleet_contract.trust.custom import Encoding
+from fleet_contract.trust.keys import generate_key, load_signer
 from fleet_server.audit.service import entries, verify
 from fleet_server.errors import NotFoundError
 from fleet_server.registry.models import Line
@@ -117,7 +118,7 @@ def test_a_strange_key_may_not_approve(deploy: Deploy) -> None:
     release = service.submit(deploy.services, "test", archive())
     draft = (release.draft or "").encode()
     target = service.target_of(release)
-    keyid, signature = sign_release(draft, target=target, key_pem=generate_key())
+    keyid, signature = sign_release(draft, target=target, signer=load_signer(generate_key()))
     with pytest.raises(TrustError, match="may not approve releases"):
         service.sign(deploy.services, "test", release.digest, keyid, signature)
 
@@ -128,7 +129,7 @@ def test_a_signature_of_something_else_is_refused(deploy: Deploy) -> None:
     keyid, signature = sign_release(
         (first.draft or "").encode(),
         target=service.target_of(first),
-        key_pem=deploy.key(PIPELINE),
+        signer=load_signer(deploy.key(PIPELINE)),
     )
     with pytest.raises(TrustError, match="does not fit"):
         service.sign(deploy.services, "test", second.digest, keyid, signature)

@@ -17,6 +17,7 @@ from fleet_contract.histogram import Histogram
 from fleet_contract.messages import DeviceState, LineState, SlotState, UpdateStep
 from fleet_contract.names import UpdateState
 from fleet_contract.trust.approve import sign_release
+from fleet_contract.trust.keys import load_signer
 from fleet_contract.windows import Arm, ShadowCounts, Window
 from fleet_server.config import ServerConfig
 from fleet_server.db.engine import Database
@@ -85,7 +86,7 @@ def sign(services: Services, digest: str, key_pem: bytes) -> Release:
     keyid, signature = sign_release(
         (release.draft or "").encode(),
         target=releases.target_of(release),
-        key_pem=key_pem,
+        signer=load_signer(key_pem),
         previous=services.trust.image.targets_bytes(),
     )
     return releases.sign(services, "test", digest, keyid, signature)

@@ -34,6 +34,7 @@ from fleet_contract.messages import (
 )
 from fleet_contract.trust.approve import sign_release
 from fleet_contract.trust.custom import Assignment, Encoding, ImageCustom, target_name
+from fleet_contract.trust.keys import load_signer
 from fleet_contract.windows import Window
 from fleet_server.trust import setup
 from fleet_server.trust.director import Assigned
@@ -106,7 +107,9 @@ class MiniServer:
         draft = self._repositories.image.draft(digest, len(archive), custom)
         for name in (setup.PIPELINE, setup.APPROVER):
             pem = (self.folder / "offline" / name).read_bytes()
-            keyid, sig = sign_release(draft, target=target_name(line, digest), key_pem=pem)
+            keyid, sig = sign_release(
+                draft, target=target_name(line, digest), signer=load_signer(pem)
+            )
             draft = self._repositories.image.add_signature(draft, keyid, sig)
         self._repositories.image.publish(draft)
         self.encodings[encoding.digest] = encoded

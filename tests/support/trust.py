@@ -10,6 +10,7 @@ from fleet_contract.clock import ManualClock
 from fleet_contract.trust.approve import sign_release
 from fleet_contract.trust.client import NotThere, TrustClient
 from fleet_contract.trust.custom import Assignment, Encoding, ImageCustom, target_name
+from fleet_contract.trust.keys import load_signer
 from fleet_server.trust import setup
 from fleet_server.trust.director import Assigned
 from fleet_server.trust.files import read_key
@@ -52,7 +53,7 @@ class TrustBench:
         draft = image.draft(digest, len(content), custom)
         for name in (setup.PIPELINE, setup.APPROVER):
             keyid, signature = sign_release(
-                draft, target=target_name(custom.line, digest), key_pem=self.key(name)
+                draft, target=target_name(custom.line, digest), signer=load_signer(self.key(name))
             )
             draft = image.add_signature(draft, keyid, signature)
         image.publish(draft)
