@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.support.instants import drawn
+from tests.support.instants import Instant, drawn, instants
 from tests.support.scene import Scene
 from tests.support.sudden_death import Suffering
 from tests.support.wait import eventually
@@ -168,3 +168,29 @@ def test_a_disk_without_room_for_a_bundle_is_a_clear_failure(scene: Scene) -> No
     event = scene.server.events(scene.device, "update")[-1]
     assert event.data["failure"] == "disk"
     assert "bytes free" in event.text
+
+
+def test_an_instant_is_when_the_first_thread_comes_to_its_kth_call() -> None:
+    trace = [
+        "1 100.0 fsync(3) = 0",
+        "2 100.5 fsync(4 <unfinished ...>",
+        "1 101.0 fsync(3) = 0",
+        "2 101.5 <... fsync resumed>) = 0",
+        "2 102.0 fsync(4) = 0",
+        "2 103.0 rename(5) = 0",
+    ]
+    assert instants(trace) == [
+        Instant("fsync", 1, 0.0), Instant("fsync", 2, 1.0), Instant("rename", 1, 3.0),
+    ]  # fmt: skip
+
+
+def test_drawn_instants_cover_every_kind_of_call_and_the_whole_course() -> None:
+    known = [Instant("write", k, k / 100) for k in range(1, 201)]
+    known += [Instant("rename", k, k / 2) for k in range(1, 5)]
+    chosen = drawn(known, 50, random.Random(1))
+    assert len(chosen) == 50
+    assert {one.call for one in chosen} == {"write", "rename"}
+    writes = [one.when for one in chosen if one.call == "write"]
+    assert min(writes) < 20
+    assert max(writes) > 180
+    assert len(drawn(known, 1, random.Random(1))) == 1
