@@ -12,6 +12,7 @@ from typing import IO
 from tests.support.broker import TestBroker
 
 _LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
 _PR_SET_PTRACER, _ANY = 0x59616D61, ctypes.c_ulong(-1)
 
 BOARD = """
@@ -113,7 +114,7 @@ class Station:
         self._log = (self.folder / "agent.log").open("ab")
         self.process = subprocess.Popen(
             [*prefix, *self.command("run", "--verbose")], stdout=self._log, stderr=self._log,
-            preexec_fn=_may_be_traced,
+            preexec_fn=_before_it_begins,
         )  # fmt: skip
 
     @property
@@ -164,6 +165,8 @@ class Station:
             self._log = None
 
 
-def _may_be_traced() -> None:
+def _before_it_begins() -> None:
+    # A run of tests that is killed leaves no agent behind.
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     # Where the kernel lets only ancestors trace a process (Yama), strace beside it needs its leave.
     _LIBC.prctl(_PR_SET_PTRACER, _ANY, 0, 0, 0)
