@@ -24,10 +24,10 @@ FULL_TEST_DEVICES = 4
 """Devices an arm from which the canary's promotion test works; fewer make it `guard_only`."""
 REVIEW_E = 20.0
 """E-value at which reviewed disagreements decide for the challenger."""
-_MIN_HISTORY_PARTS = 50
-_MIN_HISTORY_EVENTS = 30
-_HISTORY_Z = 2.0
-"""Standard errors of the earlier rates' ratio that are granted to it."""
+_PRIOR_EVENTS = 4.0
+"""Stations' rates are expected to differ by about a half (1 / sqrt(4)) before they are known."""
+_RATES_Z = 2.0
+"""Standard errors of the ratio of earlier rates that are granted to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,30 +333,42 @@ def _log_change(device: ArmDevice, bins: int) -> float:
 def _evidence(
     event: Watched, stage: Stage, canary: Sequence[ArmDevice], control: Sequence[ArmDevice]
 ) -> float:
-    """ln E against "the canary's rate is at most `rate_ratio` times what was to be expected".
+    """ln E against "the canary's rate is at most `rate_ratio` times what was to be expected"."""
+    return rate_ratio_evidence(*_compared(event, stage, canary, control))
 
-    Expected is each device's own earlier rate where both arms had enough events before; those rates
-    are estimates, so the ratio is widened by their uncertainty. Else devices are taken as alike.
+
+def _compared(
+    event: Watched, stage: Stage, canary: Sequence[ArmDevice], control: Sequence[ArmDevice]
+) -> tuple[list[Bin], float]:
+    """The arms span by span, and the ratio that is tested.
+
+    Expected are the devices' own rates; those are estimates, so the ratio is widened by their
+    uncertainty.
     """
-    if not control:
-        return rate_ratio_evidence([_own_history(event, canary)], stage.rate_ratio)
+    if not canary or not control:
+        return [_own_history(event, canary)], stage.rate_ratio
     arms = (control, canary) if event == "fewer_rejects" else (canary, control)
-    earlier = [sum(d.before.of(event) for d in arm) for arm in arms]
-    known = all(d.before.parts >= _MIN_HISTORY_PARTS for d in (*canary, *control))
-    own = known and min(earlier) >= _MIN_HISTORY_EVENTS
-    ratio = stage.rate_ratio
-    if own:
-        ratio *= math.exp(_HISTORY_Z * math.sqrt(sum(1 / events for events in earlier)))
-    rates = {
-        d.device: (d.before.of(event) + 0.5) / (d.before.parts + 1) if own else 1.0
-        for d in (*canary, *control)
-    }
-    count = max((len(d.bins) for d in (*canary, *control)), default=0)
+    known = [sum(d.before.of(event) + _PRIOR_EVENTS for d in arm) for arm in arms]
+    ratio = stage.rate_ratio * math.exp(_RATES_Z * math.sqrt(sum(1 / events for events in known)))
+    rates = _own_rates(event, (*canary, *control))
     bins = []
-    for index in range(count):
+    for index in range(max(len(d.bins) for d in (*canary, *control))):
         (x_c, m_c), (x_0, m_0) = (_side(event, arm, index, rates) for arm in arms)
         bins.append(Bin(x_c, x_0, m_c, m_0))
-    return rate_ratio_evidence(bins, ratio)
+    return bins, ratio
+
+
+def _own_rates(event: Watched, devices: Sequence[ArmDevice]) -> dict[str, float]:
+    """Each device's earlier rate, drawn towards that of all the more the less it is known by itself.
+
+    The mean of a gamma distribution after the device's own counts (empirical Bayes; Robbins 1956).
+    """
+    every = sum((d.before for d in devices), Counts())
+    mean = (every.of(event) + 0.5) / (every.parts + 1)
+    return {
+        d.device: (d.before.of(event) + _PRIOR_EVENTS) / (d.before.parts + _PRIOR_EVENTS / mean)
+        for d in devices
+    }
 
 
 def _side(

@@ -37,8 +37,8 @@ def rate_ratio_evidence(bins: Sequence[Bin], r0: float) -> float:
     """ln E against "the canary's rate is at most r0 times the control's".
 
     Given their sum, the canary's events are binomial with share p(r) = r m_c / (r m_c + m_0); E is the
-    mean of the likelihood ratios of r_k against r0 over r_k = geomspace(1.05 r0, 5, 25), multiplied
-    over bins. Bins without events or without one of the arms say nothing.
+    mean of the likelihood ratios of r_k against r0 over r_k = geomspace(1.05 r0, max(5, 4 r0), 25),
+    multiplied over bins. Bins without events or without one of the arms say nothing.
     """
     told = [
         one
@@ -47,7 +47,7 @@ def rate_ratio_evidence(bins: Sequence[Bin], r0: float) -> float:
     ]
     if not told:
         return 0.0
-    ratios = _grid(1.05 * r0, max(5.0, 2 * r0))[:, None]
+    ratios = _grid(1.05 * r0, max(5.0, 4 * r0))[:, None]
     canary, control, m_c, m_0 = (
         np.array(
             [(b.canary, b.control, b.expected_canary, b.expected_control) for b in told], np.float64
