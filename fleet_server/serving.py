@@ -76,7 +76,7 @@ def serve(folder: Path, announce: Callable[[str], None]) -> None:
     try:
         publisher = MqttPublisher(config.broker, config.folder / "pki")
         services = open_services(config, publisher)
-        services.trust.image.published()  # a damaged repository is said before anything starts
+        services.trust.check()  # a damaged repository is said before anything starts
         app = create_app(services, _running(services, Link(services, publisher)))
         _serve(app, listener, announce)
     finally:

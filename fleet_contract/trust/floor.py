@@ -17,7 +17,7 @@ FLOOR = "floor.json"
 
 
 class RoleFloor(BaseModel):
-    """The highest version of one role that was verified, and the keys that could sign it then."""
+    """The highest version of one role that was verified, and the keys that vouched for it then."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -25,6 +25,14 @@ from fleet_contract.errors import LoupeError, TransferError, TrustError
 from fleet_contract.trust.floor import Floors, read_floors, write_floors
 
 _ROLES = (Root.type, Timestamp.type, Snapshot.type, Targets.type)
+_FLOOR_KEYS: dict[str, tuple[str, ...]] = {
+    Root.type: (),
+    Timestamp.type: (Timestamp.type,),
+    Snapshot.type: (Snapshot.type, Timestamp.type),
+    Targets.type: (Targets.type, Snapshot.type),
+}
+"""Role -> roles whose new keys lift its floor: those that vouch for its version (TUF 5.3.11).
+The root has no way out: its own keys may change from version to version."""
 CONFIG = UpdaterConfig(
     max_root_rotations=256,
     root_max_length=64_000,
@@ -121,16 +129,16 @@ class TrustedUpdater(Updater):
         return floors
 
     def _verified(self) -> list[tuple[str, int, tuple[str, ...]]]:
-        """Role, version and the key ids that may sign it, for each role verified so far."""
-        root = self._trusted_set.root
+        """Role, version and the key ids that its floor stands on, for each role verified so far."""
         signed: dict[str, Signed] = {
             role: self._trusted_set[role] for role in _ROLES if role in self._trusted_set
         }
-        return [
-            # The root has no way out of its floor: its own keys may change from version to version.
-            (role, s.version, () if role == Root.type else tuple(sorted(root.roles[role].keyids)))
-            for role, s in signed.items()
-        ]
+        return [(role, s.version, self._floor_keys(role)) for role, s in signed.items()]
+
+    def _floor_keys(self, role: str) -> tuple[str, ...]:
+        roles = self._trusted_set.root.roles
+        keys = {key for name in _FLOOR_KEYS[role] for key in roles[name].keyids}
+        return tuple(sorted(keys))
 
 
 class _Fetcher(FetcherInterface):

@@ -77,7 +77,7 @@ def add(
     database = Database(config.database_url)
     upgrade(database)
     out.mkdir(parents=True, exist_ok=True, mode=0o700)
-    image_root, director_root = trust.first_roots(config.folder)
+    image_root, director_root = trust.newest_roots(config.folder)
     with database.write() as session:
         now = SystemClock().time()
         certificate = issued.certificate.decode()

@@ -4,14 +4,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from securesystemslib.signer import CryptoSigner
-from tuf.api.metadata import Metadata, TargetFile, Targets
+from securesystemslib.signer import Signer
+from tuf.api.metadata import Metadata, Root, TargetFile, Targets
 
 from fleet_contract.clock import Clock
 from fleet_contract.errors import ContractError
 from fleet_contract.names import is_device
 from fleet_contract.trust.custom import SIGNED_FIELD, Assignment, DirectorFields, target_name
-from fleet_server.trust.repository import Lifetimes, Repository
+from fleet_server.trust.repository import (
+    Lifetimes,
+    Published,
+    Repository,
+    check_online,
+    newest_root,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +33,7 @@ class Assigned:
 class DirectorRepository:
     """One small repository a device below `folder`; they share the root."""
 
-    def __init__(
-        self, folder: Path, *, online: CryptoSigner, clock: Clock, lifetimes: Lifetimes
-    ) -> None:
+    def __init__(self, folder: Path, *, online: Signer, clock: Clock, lifetimes: Lifetimes) -> None:
         self._folder, self._online = folder, online
         self._clock, self._lifetimes = clock, lifetimes
         self._devices: dict[str, Repository] = {}
@@ -57,6 +61,28 @@ class DirectorRepository:
             if not repository.exists:
                 self._publish(device, 1, ())
         return repository.serve(name)
+
+    def root(self) -> Root:
+        """The newest root, which all devices share. Raises StateError where there is none."""
+        return Metadata[Root].from_bytes(newest_root(self._folder)).signed
+
+    def check_online(self) -> None:
+        """Raises StateError where the newest root names other keys than the one that signs here."""
+        check_online(self.root(), self._online)
+
+    def devices(self) -> list[str]:
+        """Devices that have a list, sorted."""
+        return sorted(path.parent.name for path in self._folder.glob("*/timestamp.json"))
+
+    def published(self, device: str) -> Published:
+        """What `device` sees. Raises StateError where files are missing or damaged."""
+        return self._of(device).published()
+
+    def sign_again(self, device: str) -> None:
+        """A new version of all that `device` sees, with the same assignments, by the key of now."""
+        with self._of(device).lock:
+            version, entries = self._state(device)
+            self._publish(device, version + 1, entries)
 
     def version(self, device: str) -> int:
         """Version of the device's published list; 0 where there is none."""

@@ -23,18 +23,21 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
     sync_directory(path.parent)
 
 
-def ensure_key(path: Path) -> CryptoSigner:
-    """The Ed25519 key in `path`; made there (mode 0600) where there is none, never overwritten."""
+def ensure_key(path: Path, passphrase: bytes | None = None) -> CryptoSigner:
+    """The Ed25519 key in `path`; made there (mode 0600) where there is none, never overwritten.
+
+    With a passphrase a new key is encrypted, and an encrypted one is opened.
+    """
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_atomic(path, generate_key(), mode=0o600)
-    return read_key(path)
+        write_atomic(path, generate_key(passphrase), mode=0o600)
+    return read_key(path, passphrase)
 
 
-def read_key(path: Path) -> CryptoSigner:
+def read_key(path: Path, passphrase: bytes | None = None) -> CryptoSigner:
     """The Ed25519 key in `path`. Raises ResourceError where it cannot be read."""
     try:
-        return load_signer(path.read_bytes())
+        return load_signer(path.read_bytes(), passphrase)
     except OSError as error:
         raise ResourceError(
             f"key {path} cannot be read: {error.strerror}",

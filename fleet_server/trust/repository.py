@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from securesystemslib.signer import CryptoSigner
+from securesystemslib.signer import Signer
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timestamp
 
@@ -50,7 +50,7 @@ class Repository:
     """Targets, snapshot and timestamp below `folder`; snapshot and timestamp signed by `online`."""
 
     def __init__(
-        self, folder: Path, *, root_folder: Path, online: CryptoSigner, clock: Clock,
+        self, folder: Path, *, root_folder: Path, online: Signer, clock: Clock,
         lifetimes: Lifetimes,
     ) -> None:  # fmt: skip
         self.folder, self._root_folder = folder, root_folder
@@ -74,13 +74,11 @@ class Repository:
 
     def root(self) -> Root:
         """The newest root. Raises StateError where there is none."""
-        versions = [int(path.name.split(".")[0]) for path in self._root_folder.glob("*.root.json")]
-        if not versions:
-            raise StateError(
-                f"{self._root_folder} holds no root metadata", remedy="Run `loupe-server init`."
-            )
-        data = (self._root_folder / f"{max(versions)}.root.json").read_bytes()
-        return Metadata[Root].from_bytes(data).signed
+        return Metadata[Root].from_bytes(newest_root(self._root_folder)).signed
+
+    def check_online(self) -> None:
+        """Raises StateError where the newest root names other keys than the one that signs here."""
+        check_online(self.root(), self._online)
 
     def published(self) -> Published:
         """The state that devices see. Raises StateError where files are missing or damaged."""
@@ -145,15 +143,20 @@ class Repository:
         with self.lock:
             now = self.published()
             if self.half_over(now.snapshot.expires, self._lifetimes.snapshot_s):
-                snapshot = now.snapshot
-                snapshot.version += 1
-                snapshot.expires = self.expires(self._lifetimes.snapshot_s)
-                self._publish_snapshot(snapshot, now.timestamp.version + 1)
+                self.sign_again()
                 return True
             if self.half_over(now.timestamp.expires, self._lifetimes.timestamp_s):
                 self._publish_timestamp(now.timestamp.snapshot_meta, now.timestamp.version + 1)
                 return True
         return False
+
+    def sign_again(self) -> None:
+        """New versions of snapshot and timestamp over the same targets, signed by the key of now."""
+        with self.lock:
+            now = self.published()
+            now.snapshot.version += 1
+            now.snapshot.expires = self.expires(self._lifetimes.snapshot_s)
+            self._publish_snapshot(now.snapshot, now.timestamp.version + 1)
 
     def expires(self, lifetime_s: float) -> datetime:
         """`lifetime_s` from now, in whole seconds, UTC."""
@@ -162,6 +165,25 @@ class Repository:
     def half_over(self, expires: datetime, lifetime_s: float) -> bool:
         """Whether less than half of a lifetime is left."""
         return expires.timestamp() - self._clock.time() < lifetime_s / 2
+
+
+def newest_root(folder: Path) -> bytes:
+    """The newest root metadata in `folder`. Raises StateError where there are none."""
+    versions = [int(path.name.split(".")[0]) for path in folder.glob("*.root.json")]
+    if not versions:
+        raise StateError(f"{folder} holds no root metadata", remedy="Run `loupe-server init`.")
+    return (folder / f"{max(versions)}.root.json").read_bytes()
+
+
+def check_online(root: Root, online: Signer) -> None:
+    """Raises StateError where `root` does not name the key that signs timestamps on this server."""
+    if online.public_key.keyid not in root.roles[Timestamp.type].keyids:
+        raise StateError(
+            "the newest root names another online key than the server has",
+            expected=", ".join(keyid[:12] for keyid in root.roles[Timestamp.type].keyids),
+            found=online.public_key.keyid[:12],
+            remedy="New keys were not brought in to the end: run `loupe-server keys publish` again.",
+        )
 
 
 def _meta(version: int, data: bytes) -> MetaFile:

@@ -6,6 +6,7 @@ DIR/trust/keys/        online keys: snapshot and timestamp, and all of the direc
 DIR/offline/           root keys (2 of 3 sign), pipeline.pem and approver.pem: move these away
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -14,12 +15,11 @@ from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
 
 from fleet_contract.clock import Clock, SystemClock
-from fleet_contract.errors import ResourceError
 from fleet_contract.trust.custom import DIRECTOR, IMAGE, IMAGE_THRESHOLD
 from fleet_server.trust.director import DirectorRepository
 from fleet_server.trust.files import ensure_key, read_key, write_atomic
 from fleet_server.trust.image import ImageRepository
-from fleet_server.trust.repository import Lifetimes
+from fleet_server.trust.repository import Lifetimes, newest_root
 
 ROOT_KEYS, ROOT_THRESHOLD = 3, 2
 T = TypeVar("T", Root, Targets)
@@ -33,6 +33,12 @@ class TrustRepositories:
     image: ImageRepository
     director: DirectorRepository
 
+    def check(self) -> None:
+        """Raises StateError where files are damaged, or new keys were not brought in to the end."""
+        self.image.published()
+        self.image.check_online()
+        self.director.check_online()
+
     def serve(self, device: str, path: str) -> bytes | None:
         """The metadata file `image/NAME` or `director/NAME` for `device`; None where there is none."""
         repository, _, name = path.partition("/")
@@ -41,14 +47,23 @@ class TrustRepositories:
         return self.director.serve(device, name) if repository == DIRECTOR else None
 
 
-def create(folder: Path, *, clock: Clock | None = None, lifetimes: Lifetimes | None = None) -> None:
-    """Makes what the server's `folder` (DIR) lacks of the above; what is there stays as it is."""
+def create(
+    folder: Path,
+    *,
+    clock: Clock | None = None,
+    lifetimes: Lifetimes | None = None,
+    passphrase: bytes | None = None,
+) -> None:
+    """Makes what the server's `folder` (DIR) lacks of the above; what is there stays as it is.
+
+    `passphrase` encrypts the offline keys; the online ones are read by a server that starts alone.
+    """
     clock, lifetimes = clock or SystemClock(), lifetimes or Lifetimes()
     trust, offline = folder / "trust", folder / "offline"
-    roots = [ensure_key(offline / f"root-{n}.pem") for n in range(1, ROOT_KEYS + 1)]
-    approvers = [ensure_key(offline / name) for name in (PIPELINE, APPROVER)]
-    online_image = ensure_key(trust / "keys" / "image-online.pem")
-    online_director = ensure_key(trust / "keys" / "director-online.pem")
+    roots = [ensure_key(offline / f"root-{n}.pem", passphrase) for n in range(1, ROOT_KEYS + 1)]
+    approvers = [ensure_key(offline / name, passphrase) for name in (PIPELINE, APPROVER)]
+    online_image = ensure_key(online_key(folder, IMAGE))
+    online_director = ensure_key(online_key(folder, DIRECTOR))
     opened = open_repositories(folder, clock=clock, lifetimes=lifetimes)
     expires = opened.image.expires(lifetimes.root_s)
     _make_root(
@@ -63,37 +78,45 @@ def create(folder: Path, *, clock: Clock | None = None, lifetimes: Lifetimes | N
 
 
 def open_repositories(
-    folder: Path, *, clock: Clock | None = None, lifetimes: Lifetimes | None = None
+    folder: Path,
+    *,
+    clock: Clock | None = None,
+    lifetimes: Lifetimes | None = None,
+    keys: Mapping[str, Path] | None = None,
 ) -> TrustRepositories:
-    """Both repositories of the server's `folder`. Raises ResourceError where keys are missing."""
+    """Both repositories of the server's `folder`. Raises ResourceError where keys are missing.
+
+    `keys`: repository -> the online key's file, where it is not yet in its place.
+    """
     clock, lifetimes = clock or SystemClock(), lifetimes or Lifetimes()
+    image, director = (
+        read_key((keys or {}).get(name, online_key(folder, name))) for name in (IMAGE, DIRECTOR)
+    )
     trust = folder / "trust"
     return TrustRepositories(
         ImageRepository(
             trust / IMAGE,
             root_folder=trust / IMAGE,
-            online=read_key(trust / "keys" / "image-online.pem"),
+            online=image,
             clock=clock,
             lifetimes=lifetimes,
         ),
-        DirectorRepository(
-            trust / DIRECTOR,
-            online=read_key(trust / "keys" / "director-online.pem"),
-            clock=clock,
-            lifetimes=lifetimes,
-        ),
+        DirectorRepository(trust / DIRECTOR, online=director, clock=clock, lifetimes=lifetimes),
     )
 
 
-def first_roots(folder: Path) -> tuple[bytes, bytes]:
-    """The first root.json of image and director repository: what a device is shipped with."""
-    try:
-        image = (folder / "trust" / IMAGE / "1.root.json").read_bytes()
-        return image, (folder / "trust" / DIRECTOR / "1.root.json").read_bytes()
-    except OSError as error:
-        raise ResourceError(
-            f"root metadata cannot be read: {error}", remedy="Run `loupe-server init` first."
-        ) from error
+def online_key(folder: Path, repository: str) -> Path:
+    """Where the server's own key of a repository lies below its `folder`."""
+    return folder / "trust" / "keys" / f"{repository}-online.pem"
+
+
+def newest_roots(folder: Path) -> tuple[bytes, bytes]:
+    """The newest root.json of image and director repository: what a device is shipped with.
+
+    Not the first: keys that were stolen since must not vouch for a new device. Raises StateError.
+    """
+    trust = folder / "trust"
+    return newest_root(trust / IMAGE), newest_root(trust / DIRECTOR)
 
 
 def _make_root(

@@ -58,7 +58,7 @@ class Plant:
             f'[judge]\nkind = "http"\nport = {self._verdicts}\n'
         )
         self.station = Station(
-            folder / "station", broker, DEVICE, trust.first_roots(self.folder), source
+            folder / "station", broker, DEVICE, trust.newest_roots(self.folder), source
         )
         self.station.start()
 

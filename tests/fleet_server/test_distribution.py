@@ -238,7 +238,7 @@ def test_a_device_verifies_its_assignment_over_the_broker(
     server: Server, stations: list[Peer], encoding: Encoding, tmp_path: Path
 ) -> None:
     Controller(server.services).tick()
-    image_root, director_root = setup.first_roots(server.deploy.folder)
+    image_root, director_root = setup.newest_roots(server.deploy.folder)
     client = TrustClient(
         tmp_path / "device",
         image_root=image_root,

@@ -39,8 +39,8 @@ def test_private_keys_are_readable_by_their_owner_alone(bench: TrustBench) -> No
 def test_a_folder_without_keys_says_what_makes_them(tmp_path: Path) -> None:
     with pytest.raises(ResourceError, match="loupe-server init"):
         setup.open_repositories(tmp_path)
-    with pytest.raises(ResourceError, match="loupe-server init"):
-        setup.first_roots(tmp_path)
+    with pytest.raises(StateError, match="loupe-server init"):
+        setup.newest_roots(tmp_path)
 
 
 @pytest.mark.parametrize(

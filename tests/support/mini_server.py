@@ -92,7 +92,7 @@ class MiniServer:
 
     def roots(self) -> tuple[bytes, bytes]:
         """First roots of image and director repository."""
-        return setup.first_roots(self.folder)
+        return setup.newest_roots(self.folder)
 
     def publish(self, digest: str, archive: bytes, *, line: str = "watch-case", epoch: int = 1,
                 hardware: str = "*") -> None:  # fmt: skip

@@ -75,7 +75,7 @@ class TrustBench:
         build_time_s: float = START_S - 86_400,
     ) -> TrustClient:
         """The client of `device`; two of one device share their folder."""
-        image_root, director_root = setup.first_roots(self.folder / "server")
+        image_root, director_root = setup.newest_roots(self.folder / "server")
         return TrustClient(
             self.folder / device,
             image_root=image_root,
