@@ -1,6 +1,5 @@
 """What `doctor` looks at: each probe touches one thing and says what is wrong with it, '' for nothing."""
 
-import importlib.util
 import itertools
 import os
 import shutil
@@ -38,8 +37,9 @@ from fleet_contract.board import read_board
 from fleet_contract.clock import SystemClock
 from fleet_contract.errors import ConfigError, DataError, LoupeError
 from fleet_contract.inference.preprocess import check_frame
+from fleet_contract.inference.runtime import PACKAGES, installed
 from fleet_contract.manifest import Manifest
-from fleet_contract.names import Runtime, Slot
+from fleet_contract.names import Slot
 
 __all__ = ["clock_synchronised", "owner"]
 
@@ -47,7 +47,6 @@ OLDEST_S = BUILD_TIME_S
 _ANSWER_S = 5.0
 _FRAME_S = 8.0
 _UNIT = "loupe-agent.service"
-_RUNTIMES = {Runtime.ONNX: "onnxruntime", Runtime.LITERT: "ai_edge_litert"}
 
 
 def now_s() -> float:
@@ -197,10 +196,10 @@ def _frame(source: Source, manifest: Manifest | None) -> str:
 def runtime(station: StationConfig) -> str:
     """Whether the board's runtime is installed."""
     board = read_board(station.board.file)
-    library = _RUNTIMES[board.runtime]
-    if importlib.util.find_spec(library) is None:
-        return f"the board wants {board.runtime}, but the package {library} is not installed"
-    return ""
+    if installed(board.runtime):
+        return ""
+    wanted = " or ".join(PACKAGES[board.runtime])
+    return f"the board wants {board.runtime}, but the package {wanted} is not installed"
 
 
 def model(station: StationConfig) -> str | None:

@@ -1,9 +1,11 @@
 """One adapter over the runtimes: a tensor in, a score and a heat map out.
 
 `ONNX Runtime` and `LiteRT` implement `ModelRuntime`; one suite runs over both. Telemetry of
-onnxruntime (on by default since 1.29) is switched off before it is imported.
+onnxruntime (on by default since 1.29) is switched off before it is imported. LiteRT models run in
+`tflite-runtime`, LiteRT's older name, where that alone is installed.
 """
 
+import importlib.util
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,9 @@ from fleet_contract.manifest import ModelFile
 from fleet_contract.names import Runtime
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+PACKAGES = {Runtime.ONNX: ("onnxruntime",), Runtime.LITERT: ("ai_edge_litert", "tflite_runtime")}
+"""What can run models of a kind; the first that is installed does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +54,21 @@ def sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def load_model(folder: Path, model: ModelFile, *, threads: int = 1) -> ModelRuntime:
     """The model file in an unpacked bundle, loaded on `threads` cores. Raises ModelError."""
+    if not installed(model.runtime):
+        raise ModelError(
+            f"nothing that runs {model.runtime} models is installed",
+            expected=f"the package {' or '.join(PACKAGES[model.runtime])}", found="none of them",
+            remedy="Install loupe[agent], or loupe[agent-tflite] on an old image.",
+        )  # fmt: skip
     path = folder / model.file
     if model.runtime is Runtime.ONNX:
         return OnnxRuntime(path, threads)
     return LiteRtRuntime(path, threads)
+
+
+def installed(runtime: Runtime) -> str:
+    """The package that runs models of that kind here, '' where there is none."""
+    return next((name for name in PACKAGES[runtime] if importlib.util.find_spec(name)), "")
 
 
 def _output(score: NDArray[Any], mask: NDArray[Any], kinds: NDArray[Any] | None) -> Output:
@@ -116,10 +132,9 @@ class LiteRtRuntime:
     """LiteRT on the processor (XNNPACK); the signature has outputs `score` and `mask`."""
 
     def __init__(self, path: Path, threads: int) -> None:
-        from ai_edge_litert.interpreter import Interpreter
-
+        interpreter = _litert()
         try:
-            self._interpreter = Interpreter(model_path=str(path), num_threads=threads)
+            self._interpreter = interpreter(model_path=str(path), num_threads=threads)
             self._interpreter.allocate_tensors()
             self._input = self._interpreter.get_input_details()[0]["index"]
             self._score, self._mask, self._kinds = self._outputs()
@@ -149,6 +164,15 @@ class LiteRtRuntime:
         score = self._interpreter.get_tensor(self._score)
         kinds = None if self._kinds is None else self._interpreter.get_tensor(self._kinds)[0]
         return _output(score, self._interpreter.get_tensor(self._mask), kinds)
+
+
+def _litert() -> Any:
+    """The class that runs LiteRT models: the same under both names."""
+    if installed(Runtime.LITERT) == "tflite_runtime":
+        from tflite_runtime.interpreter import Interpreter
+    else:
+        from ai_edge_litert.interpreter import Interpreter
+    return Interpreter
 
 
 def _size(detail: dict[str, Any]) -> int:

@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 from edge_agent.box import probes
 from edge_agent.box.doctor import CHECKS, Finding, examine
 from edge_agent.cli import app
+from fleet_contract.inference.runtime import PACKAGES
 from fleet_contract.names import Runtime
 from fleet_contract.trust.floor import Floors, write_floors
 from tests.support.broker import TestBroker, free_port
@@ -141,7 +142,7 @@ def test_a_camera_that_is_away(world: Scene, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_runtime_that_is_not_installed(world: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     station = world.station(next(_folders))
-    monkeypatch.setitem(probes._RUNTIMES, Runtime.ONNX, "no_such_runtime")
+    monkeypatch.setitem(PACKAGES, Runtime.ONNX, ("no_such_runtime",))
     fault(station, "model", "no_such_runtime is not installed")
 
 

@@ -30,7 +30,7 @@ ONLY_IN: dict[str, set[str]] = {
     "jinja2": {"fleet_server", "trainer"},
 }
 """Libraries that belong to some rooms, above all not to the agent's."""
-LAZY = {"cv2", "onnxruntime", "ai_edge_litert"}
+LAZY = {"cv2", "onnxruntime", "ai_edge_litert", "tflite_runtime"}
 """Libraries of the optional inference extra: in the contract only below `inference`."""
 INFERENCE = ROOT / "fleet_contract" / "inference"
 
