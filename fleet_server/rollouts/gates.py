@@ -11,6 +11,8 @@ from typing import Any, Literal
 from fleet_server.rollouts.plan import Stage, Watched
 from fleet_server.rollouts.statistics import (
     Bin,
+    least_found,
+    paired_ratio_evidence,
     rate_ratio_evidence,
     review_evidence,
     share_bounds,
@@ -24,8 +26,8 @@ FULL_TEST_DEVICES = 4
 """Devices an arm from which the canary's promotion test works; fewer make it `guard_only`."""
 REVIEW_E = 20.0
 """E-value at which reviewed disagreements decide for the challenger."""
-_PRIOR_EVENTS = 4.0
-"""Stations' rates are expected to differ by about a half (1 / sqrt(4)) before they are known."""
+_PRIOR_EVENTS = 8.0
+"""Stations' rates are expected to differ by about a third (1 / sqrt(8)) before they are known."""
 _RATES_Z = 2.0
 """Standard errors of the ratio of earlier rates that are granted to it."""
 
@@ -202,8 +204,10 @@ def shadow_gate(
     """Shadow: both judged the same parts, and only parts on which they disagree carry information.
 
     `champion` may be those who judge the line today. `reviewed`: (challenger right, champion right)
-    over disagreements that a person labelled. Enough evidence from people goes before the bare rate,
-    in both directions.
+    over disagreements that a person labelled. Enough evidence from people goes before bare counts,
+    in both directions. Without it a rare event hides: of a line with 2 % rejects, a candidate that
+    rejects nothing disagrees on 2 % only. So counts promote where the two disagree on few parts and
+    there is no sign that the candidate rejects more, or fewer, than `rate_ratio` allows.
     """
     failed = failures_gate(stage, progress)
     if failed:
@@ -212,7 +216,10 @@ def shadow_gate(
     disagreements = sum(p.disagreements for p in pairs.values())
     faults, late = (sum(getattr(p, n) for p in pairs.values()) for n in ("faults", "late"))
     low, high = share_bounds(disagreements, total, stage.alpha)
-    late_low, _ = share_bounds(late, max(total, late), stage.alpha)
+    told = _paired_evidence(stage, sum(pairs.values(), Pairs()))
+    # The error is shared out: people's reviews, late verdicts, and each count that is watched.
+    alpha = stage.alpha / (2 + len(told))
+    late_low, _ = share_bounds(late, max(total, late), alpha)
     better, worse = (
         math.exp(min(review_evidence(*counts), 700.0)) for counts in (reviewed, reviewed[::-1])
     )
@@ -222,6 +229,9 @@ def shadow_gate(
         "shed": sum(p.shed for p in pairs.values()),
         "challenger_right": reviewed[0], f"{champion}_right": reviewed[1],
         "e_challenger_better": better, f"e_{champion}_better": worse,
+        "only_candidate_rejects": sum(p.only_candidate_rejects for p in pairs.values()),
+        "only_active_rejects": sum(p.only_active_rejects for p in pairs.values()),
+        **{f"ln_e_{event}": value for event, value in told.items()},
         "devices": {name: [p.pairs, p.disagreements] for name, p in sorted(pairs.items())},
     }  # fmt: skip
     if champion == "judge":
@@ -230,7 +240,7 @@ def shadow_gate(
         return Verdict("roll_back", f"the candidate's runtime failed on {faults} parts", numbers)
     if late_low > stage.max_late:
         return Verdict("roll_back", f"the candidate is late on {late} of {total} parts", numbers)
-    if worse >= 1 / stage.alpha:
+    if worse >= 1 / alpha:
         text = (
             f"people found the {champion} right on {reviewed[1]} of {sum(reviewed)} disagreements"
         )
@@ -245,6 +255,27 @@ def shadow_gate(
             f"people found the challenger right on {reviewed[0]} of {sum(reviewed)} disagreements"
         )
         return Verdict("promote", text, numbers)
+    changed = [event for event, value in told.items() if value >= math.log(1 / alpha)]
+    return _unreviewed(stage, progress, numbers, changed, champion)
+
+
+def _unreviewed(
+    stage: Stage,
+    progress: Progress,
+    numbers: dict[str, Any],
+    changed: Sequence[Watched],
+    champion: Opponent,
+) -> Verdict:
+    """Where people said too little: promoted by counts, if none of those watched has `changed`."""
+    total, disagreements = numbers["pairs"], numbers["disagreements"]
+    low, high = numbers["rate_low"], numbers["rate_high"]
+    if changed:
+        text = (
+            f"{changed[0].replace('_', ' ')}: of {total} parts the candidate alone rejects "
+            f"{numbers['only_candidate_rejects']}, the {champion} alone "
+            f"{numbers['only_active_rejects']}; labels of disagreements would decide"
+        )
+        return undecided(stage, progress, text, numbers)
     if high <= stage.max_disagreement:
         text = f"they disagree on {disagreements} of {total} parts, at most {high:.0%} in truth"
         return Verdict("promote", text, numbers)
@@ -253,6 +284,23 @@ def shadow_gate(
         f"{stage.max_disagreement:.0%} allowed); labels of disagreements would decide"
     )
     return undecided(stage, progress, text, numbers)
+
+
+def _paired_evidence(stage: Stage, pairs: Pairs) -> dict[Watched, float]:
+    """ln E for each direction in which the plan watches rejects."""
+    return {
+        event: paired_evidence(event, pairs, stage.rate_ratio)
+        for event in stage.watch
+        if event in ("rejects", "fewer_rejects")
+    }
+
+
+def paired_evidence(event: Watched, pairs: Pairs, ratio: float) -> float:
+    """ln E by parts that both judged: the candidate rejects more (or fewer) than `ratio` allows."""
+    more, less = pairs.only_candidate_rejects, pairs.only_active_rejects
+    if event == "fewer_rejects":
+        more, less = less, more
+    return paired_ratio_evidence(pairs.both_reject, more, less, ratio)
 
 
 def canary_gate(
@@ -288,13 +336,24 @@ def canary_gate(
     if missing:
         return undecided(stage, progress, f"waiting: {', '.join(missing)}", numbers)
     if not full:
-        return Verdict(
-            "promote",
+        bins, ratio = _compared("rejects", stage, canary, control)
+        coarse = would_tell(stage, bins, ratio, numbers["ln_e_limit"], total.parts)
+        text = (
             f"guard_only: fewer than {FULL_TEST_DEVICES} devices an arm, so no test of equality; "
-            f"{total.parts} parts without a sign of harm",
-            numbers,
+            f"{total.parts} parts without a sign of harm{coarse}"
         )
+        return Verdict("promote", text, numbers)
     return _promotion_test(stage, progress, canary, control, numbers)
+
+
+def would_tell(stage: Stage, bins: Sequence[Bin], ratio: float, limit: float, parts: int) -> str:
+    """How coarse a guard of rejects was on `parts` of the candidate: what would have been a sign."""
+    if "rejects" not in stage.watch:
+        return ""
+    found = least_found(bins, ratio, limit, parts)
+    if found is None:
+        return ", though not even rejects alone would have been one"
+    return f", as which {found} rejects would have counted"
 
 
 def _promotion_test(

@@ -56,9 +56,10 @@ class Stage(BaseModel):
     watch: list[Watched] = Field(
         default=["rejects", "fewer_rejects", "faults", "late", "no_decision"], min_length=1
     )
-    """Canary: events whose rate must not grow (`fewer_rejects`: shrink)."""
+    """Canary: events whose rate must not grow (`fewer_rejects`: shrink). Shadow: only rejects; where
+    they do, people's reviews decide, and not how often the two disagree."""
     rate_ratio: float = Field(default=1.25, ge=1)
-    """Canary: a rate up to so many times the other arm's is no reason to roll back."""
+    """Shadow and canary: a rate up to so many times the other's is no sign of harm."""
     margin: float = Field(default=1.5, gt=1)
     """Canary of at least four devices an arm: promoted when a larger ratio is ruled out."""
     looks: int = Field(default=4, ge=1, le=20)

@@ -19,12 +19,13 @@ from fleet_server.rollouts.gates import (
     Verdict,
     failures_gate,
     missing_parts,
+    paired_evidence,
     undecided,
+    would_tell,
 )
 from fleet_server.rollouts.plan import Stage, Watched
 from fleet_server.rollouts.statistics import (
     Bin,
-    paired_ratio_evidence,
     rate_ratio_evidence,
     review_evidence,
 )
@@ -48,8 +49,8 @@ def share_gate(
         return failed
     own, others = (sum((d.total for d in arm), Counts()) for arm in (candidate, active))
     evidence = {event: _evidence(event, stage, candidate, active, pairs) for event in stage.watch}
-    limit = math.log(len(stage.watch) / stage.alpha)
-    worse = math.exp(min(review_evidence(*reviewed[::-1]), 700.0))
+    # The error is shared out over people's reviews and the watched kinds (Bonferroni).
+    limit = math.log((1 + len(stage.watch)) / stage.alpha)
     numbers: dict[str, Any] = {
         "share": stage.share, "rate_ratio": stage.rate_ratio,
         "canary_parts": own.parts, "control_parts": others.parts,
@@ -63,14 +64,17 @@ def share_gate(
     for event, value in evidence.items():
         if value >= limit:
             return Verdict("roll_back", _harm(event, own, others, pairs), numbers)
-    if worse >= 1 / stage.alpha:
+    if review_evidence(*reviewed[::-1]) >= limit:
         text = f"people found the champion right on {reviewed[1]} of {sum(reviewed)} disagreements"
         return Verdict("roll_back", text, numbers)
     missing = missing_parts(stage, progress, {d.device: d.total.parts for d in candidate})
     if missing:
         return undecided(stage, progress, f"waiting: {', '.join(missing)}", numbers)
+    # The arms' e-value counts half, beside that of the pairs.
+    bins = _bins("rejects", candidate, active)
+    coarse = would_tell(stage, bins, stage.rate_ratio, limit + math.log(2), own.parts)
     text = (
-        f"{own.parts} parts of the share and {others.parts} others without a sign of harm; "
+        f"{own.parts} parts of the share and {others.parts} others without a sign of harm{coarse}; "
         f"the two disagree on {pairs.disagreements} of {pairs.pairs} parts"
     )
     return Verdict("promote", text, numbers)
@@ -104,9 +108,7 @@ def _evidence(
     between = rate_ratio_evidence(_bins(event, *arms), stage.rate_ratio)
     if event not in ("rejects", "fewer_rejects"):
         return between
-    alone = (pairs.only_candidate_rejects, pairs.only_active_rejects)
-    more, less = alone[::-1] if event == "fewer_rejects" else alone
-    within = paired_ratio_evidence(pairs.both_reject, more, less, stage.rate_ratio)
+    within = paired_evidence(event, pairs, stage.rate_ratio)
     return float(np.logaddexp(between, within) - math.log(2))
 
 

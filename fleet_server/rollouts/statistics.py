@@ -6,6 +6,7 @@ costs nothing. All evidence is kept as its natural logarithm.
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -59,6 +60,21 @@ def rate_ratio_evidence(bins: Sequence[Bin], r0: float) -> float:
     null = r0 * m_c / (r0 * m_c + m_0)
     logs = canary * np.log(share / null) + control * np.log((1 - share) / (1 - null))
     return float(np.logaddexp.reduce(logs.sum(axis=1)) - math.log(_RATIOS))
+
+
+def least_found(bins: Sequence[Bin], r0: float, limit: float, most: int) -> int | None:
+    """The least number of the canary's events whose ln E would have reached `limit`, about.
+
+    All else is as counted, and taken as one span. None where not even `most` would have.
+    """
+    control = sum(one.control for one in bins)
+    expected = sum(one.expected_canary for one in bins), sum(one.expected_control for one in bins)
+
+    def enough(events: int) -> bool:
+        return rate_ratio_evidence([Bin(events, control, *expected)], r0) >= limit
+
+    found = bisect_left(range(most + 1), True, key=enough)
+    return found if found <= most else None
 
 
 def paired_ratio_evidence(both: int, candidate: int, active: int, r0: float) -> float:

@@ -327,6 +327,8 @@ def test_an_inconclusive_stage_pauses_where_the_plan_says_so(
 
 
 def test_a_canary_that_rejects_too_much_goes_back(fleet: Fleet, pair: tuple[str, str]) -> None:
+    for device in ("a", "b"):
+        fleet.deploy.window(device, pair[0], 200, 40)
     number = in_canary(fleet, pair)
     fleet.deploy.window("a", pair[1], 100, 90)
     fleet.deploy.window("b", pair[0], 200, 40)

@@ -151,7 +151,7 @@ def test_the_gate_of_a_share_promotes_holds_and_rolls_back() -> None:
     assert gate(Counts(10, 1), Counts(800, 80), quiet) == "hold"
     assert gate(Counts(40, 4, late=9), Counts(800, 80), quiet) == "roll_back"
     assert gate(Counts(40, 9, no_decision=9), Counts(800, 80), quiet) == "roll_back"
-    assert gate(Counts(40, 4), Counts(800, 80), quiet, (0, 9)) == "roll_back"
+    assert gate(Counts(40, 4), Counts(800, 80), quiet, (0, 10)) == "roll_back"
 
 
 def test_pairs_find_what_is_too_little_for_the_arms() -> None:
