@@ -50,7 +50,7 @@ def test_a_disk_that_fails_under_it_costs_no_part(
         eventually(lambda: station.output_lines > lines + 20, 30, "it inspects on")
     scene.judges(digest)
     scene.every_part_once()
-    eventually(lambda: tells_of_the_disk(scene), 15, "it says what went wrong")
+    eventually(lambda: tells_of_the_disk(scene), 30, "it says what went wrong")
     assert len(scene.server.events(scene.device, "started")) == 1, "it did not even stop"
 
 
