@@ -10,6 +10,7 @@ import os
 import tarfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from fleet_contract.errors import BundleError
 from fleet_contract.manifest import MANIFEST, MAX_FILES, FileEntry, Manifest, parse_manifest
@@ -133,16 +134,27 @@ def folder_digest(folder: Path) -> str:
 
     Raises BundleError where that cannot be read.
     """
-    buffer = io.BytesIO()
+    hashed = _Hashed()
     try:
         manifest = (folder / MANIFEST).read_bytes()
-        with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        with tarfile.open(fileobj=hashed, mode="w|", format=tarfile.USTAR_FORMAT) as tar:
             _add(tar, MANIFEST, manifest)
             for name in sorted(parse_manifest(manifest).files):
                 _add(tar, name, (folder / name).read_bytes())
     except OSError as error:
         raise BundleError(f"bundle {folder.name} cannot be read: {error}") from error
-    return digest(buffer.getvalue())
+    return hashed.sha256.hexdigest()
+
+
+class _Hashed(io.RawIOBase):
+    """Takes what is written and keeps only its digest: a device has no memory for a second copy."""
+
+    def __init__(self) -> None:
+        self.sha256 = hashlib.sha256()
+
+    def write(self, data: Any, /) -> int:
+        self.sha256.update(data)
+        return len(data)
 
 
 def archive_manifest(archive: bytes) -> bytes:

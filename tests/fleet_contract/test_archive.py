@@ -111,3 +111,16 @@ def test_a_file_changed_after_unpacking_is_found(tmp_path: Path) -> None:
     (tmp_path / "bundle/golden/0.png").write_bytes(b"other")
     with pytest.raises(BundleError, match="changed after unpacking"):
         archives.load_folder(tmp_path / "bundle")
+
+
+def test_an_unpacked_bundle_has_its_archives_digest_until_any_byte_is_changed(
+    tmp_path: Path,
+) -> None:
+    archives.unpack(WHOLE, tmp_path / "bundle")
+    assert archives.folder_digest(tmp_path / "bundle") == archives.digest(WHOLE)
+    manifest = tmp_path / "bundle" / MANIFEST
+    manifest.write_text(manifest.read_text().replace("\n", "\n ", 1))
+    assert archives.folder_digest(tmp_path / "bundle") != archives.digest(WHOLE)
+    manifest.unlink()
+    with pytest.raises(BundleError, match="cannot be read"):
+        archives.folder_digest(tmp_path / "bundle")
