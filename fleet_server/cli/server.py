@@ -10,6 +10,8 @@ from fleet_contract.clock import SystemClock
 from fleet_contract.errors import ResourceError, StateError
 from fleet_server import pki, serving
 from fleet_server.broker import prepare_broker
+from fleet_server.cli.keyfiles import passphrase_in
+from fleet_server.cli.keys import app as keys_app
 from fleet_server.cli.output import run_app, say
 from fleet_server.config import FILE_NAME, read_config, render_config
 from fleet_server.db.engine import Database
@@ -21,6 +23,7 @@ from fleet_server.trust import setup as trust
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 device_app = typer.Typer(no_args_is_help=True, help="Devices of this server.")
 app.add_typer(device_app, name="device")
+app.add_typer(keys_app, name="keys")
 
 Folder = Annotated[Path, typer.Option("--dir", "--server", help="The server's folder.")]
 
@@ -33,6 +36,10 @@ def init(
     broker_host: Annotated[
         str, typer.Option(help="Name or address by which other machines reach the broker.")
     ] = "",
+    passphrase_file: Annotated[
+        Path | None,
+        typer.Option(help="File whose first line encrypts the keys that are to be taken offline."),
+    ] = None,
 ) -> None:
     """Make a server's folder: keys, certificates, broker, database, trust repositories."""
     if (folder / FILE_NAME).exists():
@@ -49,7 +56,7 @@ def init(
     conf = prepare_broker(folder / "broker", keys, port=broker_port, reachable=broker_host)
     if not (keys / "server.key").exists():
         pki.issue(keys, "server", pki.Kind.SERVER).save(keys / "server.crt", keys / "server.key")
-    trust.create(folder)
+    trust.create(folder, passphrase=passphrase_in(passphrase_file) if passphrase_file else None)
     Store(folder / "store")
     # Last, because it says that the folder is complete: an init that was stopped can run again.
     (folder / FILE_NAME).write_text(render_config(http_port, broker_port), "utf-8")
@@ -59,6 +66,7 @@ def init(
         f"  Broker:  mosquitto -c {conf}\n"
         f"  Server:  loupe-server run --dir {folder}\n"
         f"  Keys in {folder / 'offline'} sign releases: move them away from this machine."
+        + ("" if passphrase_file else "\n  They are not encrypted: `loupe-server keys passphrase`.")
     )
 
 

@@ -1,19 +1,31 @@
 """Keys are replaced, and devices in the field follow: real repositories, real clients."""
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 from securesystemslib.signer import Key
+from typer.testing import CliRunner
 
-from fleet_contract.errors import ConfigError, StateError, TrustError
+from fleet_contract.errors import ConfigError, LoupeError, ResourceError, StateError, TrustError
 from fleet_contract.trust.approve import sign_release
 from fleet_contract.trust.custom import DIRECTOR, IMAGE, target_name
-from fleet_contract.trust.keys import generate_key, load_public, load_signer, public_pem
+from fleet_contract.trust.keys import (
+    generate_key,
+    is_encrypted,
+    load_public,
+    load_signer,
+    public_pem,
+)
+from fleet_server.cli.server import app
+from fleet_server.config import read_config
+from fleet_server.serving import listen
 from fleet_server.trust import keys as change_of_keys
 from fleet_server.trust import rotation, setup
 from fleet_server.trust.director import DirectorRepository
 from fleet_server.trust.rotation import KeyChange
+from tests.support.broker import free_port
 from tests.support.trust import TrustBench, forge, image_custom
 
 
@@ -201,3 +213,60 @@ def test_a_key_that_is_not_there_or_has_a_role_is_refused(bench: Keys) -> None:
         )
     with pytest.raises(ConfigError, match="holds no change of keys"):
         KeyChange.from_bytes(b"{}")
+
+
+def command(*words: object) -> str:
+    """Standard output of `loupe-server`; a LoupeError comes through."""
+    result = CliRunner().invoke(app, list(map(str, words)), env={"COLUMNS": "200"})
+    if isinstance(result.exception, LoupeError):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_keys_are_replaced_by_commands_and_encrypted(tmp_path: Path) -> None:
+    folder, secret, change = tmp_path / "server", tmp_path / "secret", tmp_path / "change.json"
+    secret.write_text("correct horse\n")
+    ports = ("--http-port", free_port(), "--broker-port", free_port())
+    command("init", folder, *ports, "--passphrase-file", secret)
+    offline = folder / "offline"
+    assert all(is_encrypted(path.read_bytes()) for path in offline.glob("*.pem"))
+
+    fresh = tmp_path / "approver-2.pem"
+    command("keys", "new", fresh, "--new-passphrase-file", secret)
+    approver = load_signer((offline / "approver.pem").read_bytes(), b"correct horse")
+    old = approver.public_key.keyid[:12]
+    assert old in command("keys", "show", "--dir", folder)
+    replacing = ("--replace", f"{old}={fresh.with_suffix('.pub')}", "--online", "director")
+    told = command("keys", "draft", change, "--dir", folder, *replacing)
+    assert f"{old} is replaced by" in told
+    with pytest.raises(StateError, match="not signed by enough keys"):
+        command("keys", "publish", change, "--dir", folder)
+    for key in (offline / "root-1.pem", offline / "root-2.pem", offline / "pipeline.pem", fresh):
+        told = command("keys", "sign", change, "--key", key, "--passphrase-file", secret)
+    assert "Whole." in told
+
+    config = read_config(folder)
+    listener = listen(config.http.host, config.http.port)
+    with pytest.raises(ResourceError, match="perhaps another Loupe server"):
+        command("keys", "publish", change, "--dir", folder)
+    listener.close()
+    command("keys", "publish", change, "--dir", folder)
+    shown = json.loads(command("keys", "show", "--dir", folder, "--json"))
+    assert old not in json.dumps(shown)
+    assert {row["root version"] for row in shown} == {"2"}
+    setup.open_repositories(folder).check()
+
+
+def test_a_passphrase_is_changed_and_a_wrong_one_is_said(tmp_path: Path) -> None:
+    key, first, second = (tmp_path / name for name in ("key.pem", "first", "second"))
+    first.write_text("one\n")
+    second.write_text("two\n")
+    key.write_bytes(generate_key())
+    command("keys", "passphrase", key, "--new-passphrase-file", first)
+    turn = ("--passphrase-file", first, "--new-passphrase-file", second)
+    command("keys", "passphrase", key, *turn)
+    with pytest.raises(ConfigError, match="the passphrase is wrong"):
+        command("keys", "passphrase", key, *turn)
+    with pytest.raises(ConfigError, match="is encrypted"):
+        load_signer(key.read_bytes())
