@@ -44,12 +44,14 @@ class Health(BaseModel):
     """Whether everything works."""
 
     status: str
-    """`ok`, or `degraded` while the broker is away."""
+    """`ok`, or `degraded` while the broker is away or trust metadata are about to expire."""
     version: str
     time_s: float
     broker: bool
     failures: dict[str, int]
     """Errors that were caught at the edge of a thread, since the start."""
+    expiring: list[str]
+    """Trust metadata that expire soon, and what to do."""
 
 
 @health.get("/health")
@@ -57,11 +59,12 @@ def is_healthy(services: ServicesDep) -> Health:
     """Whether everything works."""
     connected = services.publisher.connected
     return Health(
-        status="ok" if connected else "degraded",
+        status="ok" if connected and not services.expiring else "degraded",
         version=_version(),
         time_s=services.clock.time(),
         broker=connected,
         failures=dict(services.failures),
+        expiring=list(services.expiring),
     )
 
 

@@ -83,6 +83,13 @@ class RetentionConfig(_Section):
     """Age at which statistics windows are deleted."""
 
 
+class TrustConfig(_Section):
+    """Signed metadata that expire."""
+
+    warn: Seconds = Field(default="30d")  # type: ignore[assignment]
+    """So long before roots and the list of bundles expire, which offline keys sign, people are told."""
+
+
 class ServerConfig(_Section):
     """The whole file; `folder` is where it lies."""
 
@@ -93,6 +100,7 @@ class ServerConfig(_Section):
     runs: RunsConfig = RunsConfig()
     limits: LimitsConfig = LimitsConfig()
     retention: RetentionConfig = RetentionConfig()
+    trust: TrustConfig = TrustConfig()
     folder: Path = Field(default=Path(), exclude=True)
 
     @property

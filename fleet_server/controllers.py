@@ -13,6 +13,7 @@ from fleet_server.runs.checkpoints import Sweeper
 from fleet_server.runs.models import TrainingRun
 from fleet_server.services import Services
 from fleet_server.telemetry.service import forget_windows
+from fleet_server.trust.watch import look as watch_expiry
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ class Controllers:
 
 
 def core_ticks(services: Services) -> list[Tick]:
-    """Drift, the incidents' playbook, the queue of runs, and what is old enough to forget."""
+    """Drift, the incidents' playbook, the queue of runs, what is old enough to forget, expiry."""
     playbook = Playbook(services.config.drift, services.publisher, services.store)
 
     def look() -> None:
@@ -82,11 +83,15 @@ def core_ticks(services: Services) -> list[Tick]:
             before = services.clock.time() - services.config.retention.windows
             forget_windows(session, before)
 
+    def watch() -> None:
+        watch_expiry(services)
+
     return [
         Tick("drift", 0.5, look),
         Tick("playbook", 1.0, follow),
         *_run_ticks(services),
         Tick("retention", 600.0, forget),
+        Tick("expiry", 600.0, watch),
     ]
 
 

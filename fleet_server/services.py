@@ -28,6 +28,8 @@ class Services:
     clock: Clock = field(default_factory=SystemClock)
     failures: Counter[str] = field(default_factory=Counter)
     """Errors that a thread's outermost edge caught, by thread; shown by /health."""
+    expiring: list[str] = field(default_factory=list)
+    """Trust metadata that expire soon, one sentence each; shown by /health."""
 
 
 def _services(request: Request) -> Services:

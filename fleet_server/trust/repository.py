@@ -35,6 +35,14 @@ class Lifetimes:
     snapshot_s: float = 30 * DAY_S
     timestamp_s: float = 7 * DAY_S
 
+    def online_limits(self) -> dict[str, float]:
+        """Role -> seconds left at which the server should long have renewed it."""
+        return {
+            Targets.type: self.online_targets_s / 4,
+            Snapshot.type: self.snapshot_s / 4,
+            Timestamp.type: self.timestamp_s / 4,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Published:
