@@ -145,11 +145,13 @@ def _median(done: list[Outcome], what: str) -> float | None:
 
 
 def summary(rows: dict[str, Row]) -> dict[str, Any]:
-    """The figures of one line: the worst of all lines with an equal candidate, and typical times."""
-    wrong = {name: rows[name]["roll_back"] for name in equal()}
+    """The figures that stand for all: the worst wrong roll back, and typical times."""
+    bursty = [name for name in equal() if name.startswith(("bursts", "all of it"))]
+    steady = equal().keys() - set(bursty)
     return {
-        "type1": max(wrong.values()),
-        "type1_even": max(rate for name, rate in wrong.items() if name.startswith("even")),
+        "type1": max(rows[name]["roll_back"] for name in steady),
+        "type1_bursts": max(rows[name]["roll_back"] for name in bursty),
+        "type1_share": max(rows[name]["roll_back"] for name in equal() if "%" in name),
         "median_parts_rr2": rows["2 times, 25 % of one"]["median_parts"],
         "shadow_median_reviews": rows["reviews 80%"]["median_parts"],
         "shadow_wrong_reviews": rows["reviews 50%"]["roll_back"],

@@ -27,7 +27,8 @@ FULL_TEST_DEVICES = 4
 REVIEW_E = 20.0
 """E-value at which reviewed disagreements decide for the challenger."""
 _PRIOR_EVENTS = 8.0
-"""Stations' rates are expected to differ by about a third (1 / sqrt(8)) before they are known."""
+"""Stations' rates are expected to differ by about a third (1 / sqrt(8)) before they are known, and one
+station's from hour to hour."""
 _RATES_Z = 2.0
 """Standard errors of the ratio of earlier rates that are granted to it."""
 
@@ -402,10 +403,11 @@ def _compared(
     """The arms span by span, and the ratio that is tested.
 
     Expected are the devices' own rates; those are estimates, so the ratio is widened by their
-    uncertainty.
+    uncertainty. With nothing beside it, a rate may have changed by the hour.
     """
     if not canary or not control:
-        return [_own_history(event, canary)], stage.rate_ratio
+        ratio = stage.rate_ratio * math.exp(1 / math.sqrt(_PRIOR_EVENTS))
+        return [_own_history(event, canary)], ratio
     arms = (control, canary) if event == "fewer_rejects" else (canary, control)
     known = [sum(d.before.of(event) + _PRIOR_EVENTS for d in arm) for arm in arms]
     ratio = stage.rate_ratio * math.exp(_RATES_Z * math.sqrt(sum(1 / events for events in known)))
