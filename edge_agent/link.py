@@ -19,6 +19,8 @@ from fleet_contract.trust.client import NotThere
 log = logging.getLogger(__name__)
 
 _MAX_ANSWER_BYTES = 16 * 2**20
+_MIN_BLOCK_BYTES = 1024
+"""What a block counts for at least: many empty ones fill the memory too."""
 
 
 @dataclass(slots=True)
@@ -27,8 +29,26 @@ class _Pending:
 
     head: ResponseHead | None = None
     blocks: dict[int, bytes] = field(default_factory=dict)
+    received: int = 0
+    """Bytes taken so far, those of repeated blocks included."""
     failure: str = ""
     done: threading.Event = field(default_factory=threading.Event)
+
+    def take(self, number: int, payload: bytes) -> None:
+        """Block `number` of the answer; 0 is its head. One that grows without an end is given up."""
+        if self.done.is_set():
+            return
+        self.received += max(len(payload), _MIN_BLOCK_BYTES)
+        if number == 0:
+            self.head = ResponseHead.decode(payload)
+        else:
+            self.blocks[number] = payload
+        length = max(self.received, self.head.length if self.head else 0)
+        if length > _MAX_ANSWER_BYTES:
+            self.failure = f"the answer is too long: {length} bytes"
+            self.blocks.clear()
+        if self.failure or self.complete():
+            self.done.set()
 
     def complete(self) -> bool:
         return self.head is not None and len(self.blocks) >= self.head.blocks
@@ -145,16 +165,8 @@ class Link:
     def _response(self, address: topics.Address, payload: bytes) -> None:
         with self._lock:
             pending = self._pending.get(address.id)
-        if pending is None:
-            return  # the answer to a request that is given up
-        if address.n == 0:
-            pending.head = ResponseHead.decode(payload)
-            if pending.head.length > _MAX_ANSWER_BYTES:
-                pending.failure = f"the answer is too long: {pending.head.length} bytes"
-        else:
-            pending.blocks[address.n] = payload
-        if pending.failure or pending.complete():
-            pending.done.set()
+        if pending is not None:  # else the answer to a request that is given up
+            pending.take(address.n, payload)
 
 
 def _answer(request: Request, pending: _Pending) -> bytes:
