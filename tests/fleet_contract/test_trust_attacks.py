@@ -44,11 +44,11 @@ def test_a_stolen_director_key_alone_brings_in_no_bundle_of_its_own(bench: Trust
     bench.assign("station-1", bench.publish(b"good!", image_custom(epoch=2)), 5)
     device = bench.client(epoch_floor=2)
     device.refresh()
+    thief(bench).assign("station-1", [assigned("e" * 64, 5)])
     with pytest.raises(AssignmentError, match="does not know it"):
-        thief(bench).assign("station-1", [assigned("e" * 64, 5)])
         device.refresh()
+    thief(bench).assign("station-1", [assigned(old, 3)])
     with pytest.raises(AssignmentError, match="epoch 1 lies below the lowest allowed, 2"):
-        thief(bench).assign("station-1", [assigned(old, 3)])
         device.refresh()
 
 
