@@ -31,7 +31,7 @@ class Scene:
                 "ca": broker.ca,
                 "cert": certificate,
                 "key": key,
-                "request_timeout": "2s",
+                "request_timeout": "1s",
             }
         )
         nobody = Listeners(
@@ -91,4 +91,4 @@ def test_an_answer_that_trickles_is_given_up_when_its_time_is_over(scene: Scene)
         block += 1
         scene.answer(number, block, b"x")
         asking.join(0.05)
-    assert "expected an answer within 2 s" in scene.failure
+    assert "expected an answer within 1 s" in scene.failure
