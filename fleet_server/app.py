@@ -19,11 +19,12 @@ from fleet_server.rollouts import api as rollouts
 from fleet_server.runs import api as runs
 from fleet_server.services import Services, ServicesDep
 from fleet_server.telemetry import api as telemetry
+from fleet_server.trace import router as trace
 
 API = "/api/v1"
 ROUTERS = (
     registry.router, telemetry.router, drift.router, labels.router, runs.router, audit.router,
-    releases.router, rollouts.router, distribution.router,
+    releases.router, rollouts.router, distribution.router, trace,
 )  # fmt: skip
 
 _ARCHIVE_LIMIT = 512 * 2**20

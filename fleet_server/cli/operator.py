@@ -13,6 +13,7 @@ from fleet_server.cli.output import show_fields, show_json
 from fleet_server.cli.releases import app as release_app
 from fleet_server.cli.rollouts import app as rollout_app
 from fleet_server.cli.runs import run_app
+from fleet_server.cli.trace import trace
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 for _name, _commands in {
@@ -28,6 +29,7 @@ for _name, _commands in {
     "audit": audit_app,
 }.items():
     app.add_typer(_commands, name=_name)
+app.command("trace")(trace)
 
 
 @app.callback()

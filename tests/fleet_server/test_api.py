@@ -55,12 +55,12 @@ def problem(answer: httpx.Response) -> dict[str, object]:
 READS = (
     "health", "devices", "devices/s1", "lines", "windows", "parts?device=s1", "parts/summary",
     "events", "samples", "samples/a", "datasets", "runs", "runs/outlook", "incidents", "baselines", "audit",
-    "audit/verify",
+    "audit/verify", "trace/s1:spool-1:3",
 )  # fmt: skip
 ABSENT = (
     "devices/x", "lines/x", "samples/x", "samples/x/image", f"datasets/{'0' * 64}",
     f"blobs/{'0' * 64}", "blobs/..%2f..%2fserver.toml", "runs/x", "runs/x/logs", "incidents/9",
-    "nothing",
+    "trace/s1:spool-1:9", "nothing",
 )  # fmt: skip
 
 
