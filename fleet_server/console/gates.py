@@ -62,6 +62,7 @@ _NAMES: Mapping[str, str] = {
     "challenger_right": "Challenger right", "champion_right": "Champion right",
     "judge_right": "Today's judge right", "e_judge_better": "E for today's judge",
     "unpaired": "Without a partner", "share": "Share of the parts", "only_candidate_rejects": "Only the candidate rejects",
+    "ln_e_rejects": "ln E for more rejects", "ln_e_fewer_rejects": "ln E for fewer rejects",
     "only_active_rejects": "Only the active bundle rejects",
 }  # fmt: skip
 """Numbers whose own names say too little."""
