@@ -30,6 +30,6 @@ check: setup-dev ## format, lint, types, import directions
 bench: setup-dev ## measure on this machine, one program after another
 	@set -e; for program in benchmarks/*.py; do echo "== $$program"; $(BIN)/python $$program; done
 
-clean: ## remove .venv, build outputs and caches
-	rm -rf .venv build dist node_modules fleet_server/console/static/vendor .mypy_cache .ruff_cache .pytest_cache .hypothesis
+clean: ## remove .venv and .venv-tflite, build outputs and caches
+	rm -rf .venv .venv-tflite build dist node_modules fleet_server/console/static/vendor .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,7 +1,8 @@
 """Sets this checkout up: system packages, then `.venv` with the pinned Python packages.
 
     python3 tools/setup.py demo    what the demonstration needs
-    python3 tools/setup.py dev     that, and what tests and checks need
+    python3 tools/setup.py dev     that, and what tests and checks need; beside it `.venv-tflite`, the
+                                   agent as old images have it, in which a part of the tests is run
 
 Standard library only, and readable by old Pythons, so that they get a message and no syntax error.
 Run again it ends at once: a stamp in `.venv` tells for which pins and which checkout it was made.
@@ -20,7 +21,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
-PINS = ["pyproject.toml", "constraints.txt", "hatch_build.py"]
+OLD_VENV = ROOT / ".venv-tflite"
+OLD_PYTHON = (3, 11)  # the last that tflite-runtime has packages for
+OLD_PINS = "constraints-tflite.txt"
+OLD_TESTS = ["pytest", "pytest-timeout", "hypothesis"]  # what runs the tests there
+PINS = ["pyproject.toml", "constraints.txt", OLD_PINS, "hatch_build.py"]
 LOCK = "fleet_server/console/package-lock.json"
 OLDEST = (3, 11)
 FREE_GB = 5
@@ -84,16 +89,38 @@ def set_up(kind: str) -> None:
         return
     started = time.monotonic()
     check_disk()
-    make_venv()
+    make_venv(VENV, sys.executable, sys.version_info[:2])
     say(
         "Python packages into .venv, at the versions of constraints.txt (some minutes the first time):"
     )
     say("  torch, which trains the models")
-    pip("install", "-c", "constraints.txt", TORCH)
+    pip(VENV, "install", "-c", "constraints.txt", TORCH)
     say(f"  Loupe itself with [{EXTRAS[kind]}], and the console's scripts")
-    pip("install", "-c", "constraints.txt", "-e", f".[{EXTRAS[kind]}]")
+    pip(VENV, "install", "-c", "constraints.txt", "-e", f".[{EXTRAS[kind]}]")
+    if kind == "dev":
+        set_up_old()
     stamp(kind).write_text(fingerprint())
     say(f"Set up in {time.monotonic() - started:.0f} s.")
+
+
+def set_up_old() -> None:
+    """Makes `.venv-tflite`, where a Python is there that it can be made of. Raises SetupError."""
+    if not old_python():
+        say(
+            "  not made: .venv-tflite, since tflite-runtime has no packages for this Python and there "
+            "is no python3.11; its test will say so"
+        )
+        return
+    say(f"  the agent for old images into .venv-tflite, at the versions of {OLD_PINS}")
+    make_venv(OLD_VENV, old_python(), OLD_PYTHON)
+    pip(OLD_VENV, "install", "-c", OLD_PINS, "-e", ".[agent-tflite]", *OLD_TESTS)
+
+
+def old_python() -> str:
+    """A Python that tflite-runtime has packages for; '' where there is none."""
+    if sys.version_info[:2] == OLD_PYTHON:
+        return sys.executable
+    return shutil.which("python{}.{}".format(*OLD_PYTHON)) or ""
 
 
 def check_python() -> None:
@@ -129,6 +156,8 @@ def is_done(kind: str) -> bool:
     now = fingerprint()
     stamps = [stamp(one) for one in dict.fromkeys([kind, "dev"])]
     vendor = ROOT / "fleet_server/console/static/vendor/lock.sha256"
+    if kind == "dev" and old_python() and not OLD_VENV.exists():
+        return False
     return vendor.exists() and any(path.exists() and path.read_text() == now for path in stamps)
 
 
@@ -234,27 +263,21 @@ def run_quietly(command: list[str]) -> str:
 # Python packages
 
 
-def make_venv() -> None:
-    """Makes `.venv`; one that does not run, or is of another Python, is made anew."""
-    python = VENV / "bin" / "python"
-    probe = f"import pip, sys; sys.exit(sys.version_info[:2] != {tuple(sys.version_info[:2])!r})"
-    if (
-        python.exists()
-        and subprocess.run(
-            [str(python), "-c", probe], stderr=subprocess.DEVNULL, check=False
-        ).returncode
-        == 0
-    ):
+def make_venv(folder: Path, python: str, version: tuple[int, ...]) -> None:
+    """Makes an environment of `python`; one that does not run, or is of another, is made anew."""
+    made = str(folder / "bin" / "python")
+    probe = f"import pip, sys; sys.exit(sys.version_info[:2] != {version!r})"
+    if Path(made).exists() and not run_quietly([made, "-c", probe]):
         return
-    say("A virtual environment in .venv")
-    output = run_quietly([sys.executable, "-m", "venv", "--clear", str(VENV)])
+    say(f"A virtual environment in {folder.name}")
+    output = run_quietly([python, "-m", "venv", "--clear", str(folder)])
     if output:
         raise SetupError(f"the virtual environment could not be made:\n{output}\n{hint(output)}")
 
 
-def pip(*arguments: str) -> None:
-    """Runs pip in `.venv` from the checkout. Raises SetupError with pip's last words."""
-    python = str(VENV / "bin" / "python")
+def pip(venv: Path, *arguments: str) -> None:
+    """Runs pip of `venv` from the checkout. Raises SetupError with pip's last words."""
+    python = str(venv / "bin" / "python")
     output = run_quietly(
         [python, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments]
     )

@@ -20,6 +20,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         shutil.copy(ROOT / name, tmp_path / name)
     monkeypatch.setattr(setup, "ROOT", tmp_path)
     monkeypatch.setattr(setup, "VENV", tmp_path / ".venv")
+    monkeypatch.setattr(setup, "OLD_VENV", tmp_path / ".venv-tflite")
     return tmp_path
 
 
@@ -28,6 +29,7 @@ def finished(checkout: Path, kind: str) -> None:
     vendor.mkdir(parents=True)
     (vendor / "lock.sha256").touch()
     setup.VENV.mkdir()
+    setup.OLD_VENV.mkdir()
     setup.stamp(kind).write_text(setup.fingerprint())
 
 
@@ -83,6 +85,13 @@ def test_a_finished_set_up_is_known(checkout: Path) -> None:
 
 def test_a_set_up_for_development_serves_the_demonstration(checkout: Path) -> None:
     finished(checkout, "dev")
+    assert setup.is_done("demo")
+
+
+def test_a_missing_environment_for_old_images_asks_for_setting_up_again(checkout: Path) -> None:
+    finished(checkout, "dev")
+    setup.OLD_VENV.rmdir()
+    assert setup.is_done("dev") is not bool(setup.old_python())
     assert setup.is_done("demo")
 
 
