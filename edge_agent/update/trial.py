@@ -147,7 +147,8 @@ def _judge(folder: Path, board: Board, max_latency_ms: float) -> TrialResult:
     model.warm_up()
     wrong = failures(self_test(model, folder))
     latency_ms = _latency(model)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    # Not ru_maxrss: that begins at what the parent held when it started this process.
+    peak = _peak_bytes(os.getpid())
     numbers = {
         "load_ms": load_ms, "latency_ms": latency_ms, "peak_rss_bytes": float(peak),
         "max_latency_ms": max_latency_ms, "memory_limit_bytes": float(board.memory_limit),

@@ -58,6 +58,13 @@ def test_a_good_bundle_passes_and_is_measured(tmp_path: Path) -> None:
     assert result.numbers["peak_rss_bytes"] > 10**7
 
 
+def test_what_the_agent_itself_holds_is_not_counted_as_the_models(tmp_path: Path) -> None:
+    held = b"x" * 400_000_000
+    result = trial(tmp_path, TinySpec(), memory="300MB")
+    assert result.failure == "", result.reason
+    assert result.numbers["peak_rss_bytes"] < len(held)
+
+
 def test_golden_samples_that_differ_fail_the_self_test(tmp_path: Path) -> None:
     result = trial(tmp_path, TinySpec(golden_shift=0.2))
     assert result.failure == "self_test"
