@@ -118,6 +118,8 @@ def test_two_cameras_make_one_part_whose_verdict_names_the_view_that_decided(
             scene.server.assign(scene.device, digest)
             eventually(lambda: answers(port), 20, "the trigger is there")
             scene.becomes_active(digest)
+            # It is durable a moment before it judges.
+            eventually(lambda: scene.line().inspecting, 10, "it judges")
             seen = fire(port, "SN-1")
             eventually(lambda: seen in scene.numbers(), 20, "the part is stored")
             side.kill()
