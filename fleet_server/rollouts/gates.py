@@ -213,41 +213,33 @@ def shadow_gate(
     failed = failures_gate(stage, progress)
     if failed:
         return failed
-    total = sum(p.pairs for p in pairs.values())
-    disagreements = sum(p.disagreements for p in pairs.values())
-    faults, late = (sum(getattr(p, n) for p in pairs.values()) for n in ("faults", "late"))
-    low, high = share_bounds(disagreements, total, stage.alpha)
-    told = _paired_evidence(stage, sum(pairs.values(), Pairs()))
+    total = sum(pairs.values(), Pairs())
+    told = _paired_evidence(stage, total)
     # The error is shared out: people's reviews, late verdicts, and each count that is watched.
     alpha = stage.alpha / (2 + len(told))
-    late_low, _ = share_bounds(late, max(total, late), alpha)
+    late_low, _ = share_bounds(total.late, max(total.pairs, total.late), alpha)
     better, worse = (
         math.exp(min(review_evidence(*counts), 700.0)) for counts in (reviewed, reviewed[::-1])
     )
-    numbers: dict[str, Any] = {
-        "pairs": total, "disagreements": disagreements, "rate_low": low, "rate_high": high,
-        "max_disagreement": stage.max_disagreement, "faults": faults, "late": late,
-        "shed": sum(p.shed for p in pairs.values()),
+    numbers = {
+        **_counted(stage, pairs, total, champion),
         "challenger_right": reviewed[0], f"{champion}_right": reviewed[1],
         "e_challenger_better": better, f"e_{champion}_better": worse,
-        "only_candidate_rejects": sum(p.only_candidate_rejects for p in pairs.values()),
-        "only_active_rejects": sum(p.only_active_rejects for p in pairs.values()),
         **{f"ln_e_{event}": value for event, value in told.items()},
-        "devices": {name: [p.pairs, p.disagreements] for name, p in sorted(pairs.items())},
     }  # fmt: skip
-    if champion == "judge":
-        numbers["unpaired"] = sum(p.unpaired for p in pairs.values())
-    if faults > stage.max_faults:
-        return Verdict("roll_back", f"the candidate's runtime failed on {faults} parts", numbers)
+    if total.faults > stage.max_faults:
+        text = f"the candidate's runtime failed on {total.faults} parts"
+        return Verdict("roll_back", text, numbers)
     if late_low > stage.max_late:
-        return Verdict("roll_back", f"the candidate is late on {late} of {total} parts", numbers)
+        text = f"the candidate is late on {total.late} of {total.pairs} parts"
+        return Verdict("roll_back", text, numbers)
     if worse >= 1 / alpha:
         text = (
             f"people found the {champion} right on {reviewed[1]} of {sum(reviewed)} disagreements"
         )
         return Verdict("roll_back", text, numbers)
     missing = missing_parts(stage, progress, {name: p.pairs for name, p in pairs.items()})
-    if champion == "judge" and not total:
+    if champion == "judge" and not total.pairs:
         missing.append("no verdict of today's judge was paired; do the stations have a [judge]?")
     if missing:
         return undecided(stage, progress, f"waiting: {', '.join(missing)}", numbers)
@@ -258,6 +250,22 @@ def shadow_gate(
         return Verdict("promote", text, numbers)
     changed = [event for event, value in told.items() if value >= math.log(1 / alpha)]
     return _unreviewed(stage, progress, numbers, changed, champion)
+
+
+def _counted(
+    stage: Stage, pairs: dict[str, Pairs], total: Pairs, champion: Opponent
+) -> dict[str, Any]:
+    """What both judged, as numbers of the decision; `total` is of all devices."""
+    low, high = share_bounds(total.disagreements, total.pairs, stage.alpha)
+    numbers: dict[str, Any] = {
+        "pairs": total.pairs, "disagreements": total.disagreements,
+        "rate_low": low, "rate_high": high, "max_disagreement": stage.max_disagreement,
+        "faults": total.faults, "late": total.late, "shed": total.shed,
+        "only_candidate_rejects": total.only_candidate_rejects,
+        "only_active_rejects": total.only_active_rejects,
+        "devices": {name: [p.pairs, p.disagreements] for name, p in sorted(pairs.items())},
+    }  # fmt: skip
+    return numbers | ({"unpaired": total.unpaired} if champion == "judge" else {})
 
 
 def _unreviewed(
